@@ -1,0 +1,1 @@
+"""Answers a question from a FAQ. Needs no torch; knows nothing of training or of web pages."""

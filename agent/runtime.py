@@ -1,0 +1,177 @@
+"""The one module that opens an ONNX generator: greedy decoding with keys and values in place.
+
+Drives the graph of onnxruntime-genai's builder through plain onnxruntime with I/O binding; past
+and present share one buffer a layer. Knows nothing of prompts, entries or grounding.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .encoder import _onnxruntime
+from .errors import ArtifactError, GenerationError
+
+__all__ = ["Generator", "OnnxGenerator", "Step"]
+
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One greedy token with its probability (0..1)."""
+
+    token: int
+    probability: float
+
+
+class Generator(Protocol):
+    """What the engine needs of a generator."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; marks such as `<|im_end|>` become their own ids."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        ...
+
+    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Probabilities of `tokens` as the next token after `ids`."""
+        ...
+
+    def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
+                 stopped: Callable[[], bool]) -> Iterator[Step]:
+        """Greedy tokens after `ids` until the end of turn, without it."""
+        ...
+
+
+class OnnxGenerator:
+    """A causal LM in a generator folder (model.onnx, genai_config.json, tokenizer.json)."""
+
+    def __init__(self, folder: Path, threads: int = 0, device: str = "cpu") -> None:
+        onnxruntime = _onnxruntime()
+        self._ort = onnxruntime
+        try:
+            config = json.loads((folder / "genai_config.json").read_text())["model"]
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        providers = ["CPUExecutionProvider"]
+        if device == "cuda":
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise GenerationError(
+                    "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
+                    "machine with an NVIDIA GPU, or leave --device at cpu"
+                )
+            providers.insert(0, "CUDAExecutionProvider")
+        path = folder / "model.onnx"
+        if not path.exists():
+            raise ArtifactError(f"{path} is missing")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        end = config["eos_token_id"]
+        self._ends = frozenset(end if isinstance(end, list) else [end])
+        decoder = config["decoder"]
+        self._shape = (1, decoder["num_key_value_heads"], decoder["head_size"])
+        self._inputs = {item.name: item for item in self._session.get_inputs()}
+        self._past = [name for name in self._inputs if name.startswith("past_key_values.")]
+        self._dtype = _TYPES[self._inputs[self._past[0]].type]
+        self._device = "cuda" if device == "cuda" else "cpu"
+        self._lock = threading.Lock()
+        self._buffers: dict[str, Any] = {}
+        self._room = 0
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; marks such as `<|im_end|>` become their own ids."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits of every position, shape (len(ids), vocabulary)."""
+        with self._lock:
+            self._reserve(len(ids) + 1)
+            return self._forward(ids, 0)
+
+    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Probabilities of `tokens` as the next token after `ids`."""
+        return np.asarray(_softmax(self.logits(ids)[-1])[list(tokens)], np.float32)
+
+    def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
+                 stopped: Callable[[], bool]) -> Iterator[Step]:
+        """Greedy tokens after `ids` until the end of turn, without it.
+
+        `deadline` is a `time.monotonic()` value. One generation runs at a time; others wait.
+
+        Raises:
+            GenerationError: the deadline passed.
+        """
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise GenerationError("the answer took too long: the generator was busy")
+        try:
+            self._reserve(len(ids) + max_tokens + 1)
+            fed: Sequence[int] = ids
+            past = 0
+            for _ in range(max_tokens):
+                if time.monotonic() > deadline:
+                    raise GenerationError("the answer took too long")
+                if stopped():
+                    return
+                row = self._forward(fed, past)[-1]
+                past += len(fed)
+                token = int(row.argmax())
+                if token in self._ends:
+                    return
+                yield Step(token, float(_softmax(row)[token]))
+                fed = [token]
+        finally:
+            self._lock.release()
+
+    def _reserve(self, tokens: int) -> None:
+        """Key and value buffers of at least `tokens` places, kept between generations."""
+        if tokens <= self._room:
+            return
+        self._room = -(-tokens // 256) * 256
+        batch, heads, size = self._shape
+        self._buffers = {
+            name: self._ort.OrtValue.ortvalue_from_shape_and_type(
+                [batch, heads, self._room, size], self._dtype, self._device
+            )
+            for name in self._past
+        }
+
+    def _forward(self, ids: Sequence[int], past: int) -> NDArray[np.float32]:
+        binding = self._session.io_binding()
+        total = past + len(ids)
+        feed = {
+            "input_ids": np.array([ids], np.int64),
+            "attention_mask": np.ones((1, total), np.int64),
+            "position_ids": np.arange(past, total, dtype=np.int64)[None],
+        }
+        for name, value in feed.items():
+            if name in self._inputs:
+                binding.bind_cpu_input(name, value)
+        for name in self._past:
+            buffer = self._buffers[name]
+            binding.bind_ortvalue_input(name, buffer)
+            binding.bind_ortvalue_output(name.replace("past_key_values", "present"), buffer)
+        binding.bind_output("logits", "cpu")
+        self._session.run_with_iobinding(binding)
+        return np.asarray(binding.get_outputs()[-1].numpy()[0], np.float32)
+
+
+def _softmax(row: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = np.exp(row - row.max())
+    return np.asarray(shifted / shifted.sum())

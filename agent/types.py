@@ -1,0 +1,173 @@
+"""The frozen values that pass between modules. Knows nothing of how they are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Literal
+
+__all__ = [
+    "Author",
+    "Citation",
+    "Entry",
+    "Handoff",
+    "HandoffReason",
+    "Match",
+    "Reply",
+    "Route",
+    "RouteKind",
+    "StreamEvent",
+    "Turn",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One curated answer with the questions it answers.
+
+    `source` is where it was read from, `path:line`. `verbatim` entries are sent word for word.
+    """
+
+    id: str
+    question: str
+    answer: str
+    variants: tuple[str, ...] = ()
+    category: str = ""
+    language: str = "en"
+    url: str = ""
+    valid_until: date | None = None
+    verbatim: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The entry's question followed by its variants."""
+        return (self.question, *self.variants)
+
+    def expired(self, today: date) -> bool:
+        """Whether the entry may no longer be answered from."""
+        return self.valid_until is not None and self.valid_until < today
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An entry found for a question.
+
+    `score` is the calibrated probability (0..1) that the entry answers the question; `dense` is
+    the best cosine (-1..1), `lexical` the best BM25 score, `matched` the wording that was closest.
+    """
+
+    entry_id: str
+    score: float
+    dense: float = 0.0
+    lexical: float = 0.0
+    matched: str = ""
+
+
+class RouteKind(StrEnum):
+    """What is done with a question."""
+
+    ANSWER = "answer"
+    VERBATIM = "verbatim"
+    CLARIFY = "clarify"
+    SMALLTALK = "smalltalk"
+    SKILL = "skill"
+    HANDOFF = "handoff"
+
+
+class HandoffReason(StrEnum):
+    """Why a person is offered."""
+
+    REQUESTED = "requested"
+    NO_MATCH = "no_match"
+    NOT_IN_ENTRIES = "not_in_entries"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The router's decision, with the score it compared and the threshold it compared it to.
+
+    `matches` holds all candidates, best first; `passed` the ids the generator will see.
+    `reply` is the ready text of a small-talk route.
+    """
+
+    kind: RouteKind
+    confidence: float
+    threshold: float
+    matches: tuple[Match, ...] = ()
+    passed: tuple[str, ...] = ()
+    reason: HandoffReason | None = None
+    reply: str = ""
+
+
+class Author(StrEnum):
+    """Who wrote the reply: the model, the curator (routed so), or the curator as a fall-back."""
+
+    MODEL = "model"
+    CURATED = "curated"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The entry a reply stands on, with the words it was found by."""
+
+    entry_id: str
+    quote: str
+    question: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """The offer of a person; `number` is given when the customer takes it."""
+
+    reason: HandoffReason
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the customer gets, with the receipt of how it came about.
+
+    `text` was sent, `raw_text` is what the model wrote before the grounding check; `ms` holds
+    milliseconds by stage (`route`, `first_token`, `generate`, `total`).
+    """
+
+    text: str
+    route: Route
+    author: Author
+    raw_text: str = ""
+    citations: tuple[Citation, ...] = ()
+    grounded: bool = True
+    handoff: Handoff | None = None
+    unsupported: tuple[str, ...] = ()
+    ms: Mapping[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    model: str = ""
+
+    @property
+    def entry_id(self) -> str | None:
+        """The best entry, also when the route is not an answer."""
+        return self.route.matches[0].entry_id if self.route.matches else None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One step of a streamed reply: `delta` to append, or `reply` at the end.
+
+    When the final reply's text does not continue what was streamed, it replaces the bubble.
+    """
+
+    delta: str = ""
+    reply: Reply | None = None

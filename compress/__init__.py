@@ -1,0 +1,1 @@
+"""Makes the model: training, merging, export. The only package that imports torch."""

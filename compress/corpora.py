@@ -1,0 +1,283 @@
+"""Training rows for `grounded`: written topics, public FAQs and public intents, reworded.
+
+Each source yields rows of the trade: answer from the entry, keep the facts, join two entries,
+use the conversation, refuse a near miss. Questions are never an entry's own. Knows nothing of
+tokens or of training.
+"""
+
+import csv
+import json
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..agent.encoder import Encoder
+from ..agent.prompt import REFUSAL
+from ..agent.types import Entry, Turn
+from .augment import noisy
+from .dataset import Question, Row
+
+__all__ = ["Topic", "faq_rows", "intent_rows", "load_topics", "target", "topic_rows"]
+
+_OPEN = re.compile(r"^(what|how|when|where|which|who|why|until)\b", re.IGNORECASE)
+_YES_NO = re.compile(r"^(yes|no)\s*[,.;:!]\s*", re.IGNORECASE)
+_BUSINESS_FIRST = (
+    "Alder", "Beacon", "Castle", "Dunmore", "Eastgate", "Fern", "Gloucester", "Harbour", "Iris",
+    "Juniper", "Kingsway", "Lakeside", "Maple", "Northfield", "Oakham", "Pembroke", "Quay",
+    "Riverside", "Saffron", "Tamar", "Union", "Vale", "Willow", "York", "Zephyr",
+)
+_BUSINESS_LAST = ("House", "& Co", "Group", "Lane", "Point", "Works", "Hall", "Corner", "Direct")
+_JOINERS = (" and ", ", and also ", "? Also, ", ". And ", "? ", " plus ", "; ")
+_DUAL_SHARE, _NEAR_SHARE, _FOLLOW_SHARE, _ABSENT_SHARE = 0.28, 0.4, 0.35, 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One subject of a FAQ with rewordings, answers with slots, follow-ups and near misses."""
+
+    name: str
+    domain: str
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    slots: Mapping[str, tuple[str, ...]]
+    followups: tuple[str, ...]
+    near: tuple[str, ...]
+
+
+def load_topics() -> list[Topic]:
+    """The topics that ship with the package (`topics_*.jsonl`)."""
+    topics = []
+    for file in sorted(files(__package__).iterdir(), key=lambda item: item.name):
+        if not (file.name.startswith("topics_") and file.name.endswith(".jsonl")):
+            continue
+        for line in file.read_text(encoding="utf-8").splitlines():
+            data: dict[str, Any] = json.loads(line)
+            topics.append(
+                Topic(
+                    data["topic"], data["domain"], tuple(data["questions"]),
+                    tuple(data["answers"]),
+                    {name: tuple(values) for name, values in data["slots"].items()},
+                    tuple(data["followups"]), tuple(data["near"]),
+                )
+            )
+    return topics
+
+
+def target(answers: Sequence[str], question: str) -> str:
+    """What the model should write: the curated words, without a yes or no nobody asked for."""
+    told = []
+    for answer in answers:
+        if _OPEN.match(question):
+            answer = _YES_NO.sub("", answer)
+        told.append(answer[:1].upper() + answer[1:])
+    return " ".join(told)
+
+
+def _business(rng: random.Random) -> str:
+    return f"{rng.choice(_BUSINESS_FIRST)} {rng.choice(_BUSINESS_LAST)}"
+
+
+def _filled(text: str, slots: Mapping[str, tuple[str, ...]], values: dict[str, str],
+            rng: random.Random) -> str:
+    def value(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in values:
+            values[name] = rng.choice(slots[name])
+        return values[name]
+
+    return re.sub(r"\{(\w+)\}", value, text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A topic as one business tells it."""
+
+    topic: Topic
+    entry: Entry
+    asked: tuple[str, ...]
+    values: dict[str, str]
+
+
+def _tell(topic: Topic, business: str, rng: random.Random) -> _Told:
+    values = {"business": business}
+    place = rng.randrange(len(topic.questions))
+    answer = _filled(rng.choice(topic.answers), topic.slots, values, rng)
+    own = _filled(topic.questions[place], topic.slots, values, rng)
+    others = tuple(
+        _filled(q, topic.slots, values, rng)
+        for number, q in enumerate(topic.questions) if number != place
+    )
+    return _Told(topic, Entry(topic.name, own, answer), others, values)
+
+
+def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
+    """`count` rows from written topics, each a business with fresh facts."""
+    rng = random.Random(seed)
+    by_domain: dict[str, list[Topic]] = defaultdict(list)
+    for topic in topics:
+        by_domain[topic.domain].append(topic)
+    for _ in range(count):
+        topic = rng.choice(topics)
+        pool = by_domain[topic.domain] if len(by_domain[topic.domain]) > 4 else list(topics)
+        others = rng.sample([t for t in pool if t is not topic], k=min(rng.choice((0, 1, 1, 2, 3)),
+                                                                      len(pool) - 1))
+        business = _business(rng)
+        told = _tell(topic, business, rng)
+        yield _row(told, [_tell(other, business, rng) for other in others], "topics", rng)
+
+
+def _row(told: _Told, others: Sequence[_Told], source: str, rng: random.Random) -> Row:
+    """One context with several questions: plain, follow-up, near miss, two at once."""
+    block = rng.random() < 0.5
+    if others and rng.random() < _ABSENT_SHARE:
+        asked = noisy(rng.choice(told.asked), rng)
+        return Row(tuple(o.entry for o in others), (Question(asked, REFUSAL),),
+                   told.entry.id, source, block)
+    questions = []
+    for text in rng.sample(told.asked, k=min(2, len(told.asked))):
+        history = _other_subject(others, rng) if others and rng.random() < 0.1 else ()
+        questions.append(Question(noisy(text, rng), target([told.entry.answer], text), history))
+    if told.topic.followups and rng.random() < _FOLLOW_SHARE:
+        text = rng.choice(told.topic.followups)
+        history = (
+            Turn("user", noisy(rng.choice((*told.asked, told.entry.question)), rng)),
+            Turn("assistant", rng.choice((told.entry.answer, "Yes.", "Let me look that up."))),
+        )
+        questions.append(Question(noisy(text, rng), target([told.entry.answer], text), history))
+    if told.topic.near and rng.random() < _NEAR_SHARE:
+        near = _filled(rng.choice(told.topic.near), told.topic.slots, told.values, rng)
+        questions.append(Question(noisy(near, rng), REFUSAL))
+    entries = [told.entry, *(other.entry for other in others)]
+    if others and rng.random() < _DUAL_SHARE:
+        questions = [_dual(told, others[0], rng), *questions[:1]]
+    elif len(entries) > 1 and rng.random() < 0.1:
+        entries[0], entries[1] = entries[1], entries[0]
+    return Row(tuple(entries), tuple(questions), told.entry.id, source, block)
+
+
+def _dual(first: _Told, second: _Told, rng: random.Random) -> Question:
+    a, b = rng.choice(first.asked), rng.choice(second.asked)
+    joined = a.rstrip("?. ") + rng.choice(_JOINERS) + b[:1].lower() + b[1:]
+    return Question(
+        noisy(joined, rng),
+        f"{target([first.entry.answer], a)} {target([second.entry.answer], b)}",
+    )
+
+
+def _other_subject(others: Sequence[_Told], rng: random.Random) -> tuple[Turn, ...]:
+    """A conversation about something else, which must not change the answer."""
+    other = rng.choice(others)
+    return (
+        Turn("user", noisy(rng.choice(other.asked), rng)),
+        Turn("assistant", other.entry.answer),
+    )
+
+
+def faq_rows(path: Path, held_out: Sequence[str], encoder: Encoder, count: int,
+             seed: int) -> Iterator[Row]:
+    """Rows from the DSTC9 FAQ of businesses, asked in the words of other businesses' entries.
+
+    `held_out` names the businesses (`hotel/16`) that must not be seen.
+    """
+    rng = random.Random(seed)
+    businesses = _businesses(path, set(held_out))
+    titles = sorted({entry.question for entries in businesses.values() for entry in entries})
+    vectors = encoder.embed(titles)
+    place = {title: number for number, title in enumerate(titles)}
+    alike = vectors @ vectors.T
+    wordings: dict[str, list[str]] = {}
+    for title, number in place.items():
+        near = np.flatnonzero((alike[number] > 0.72) & (alike[number] < 0.97))
+        wordings[title] = [titles[other] for other in near]
+    names = sorted(businesses)
+    for _ in range(count):
+        entries = businesses[rng.choice(names)]
+        entry = rng.choice(entries)
+        siblings = sorted(
+            (other for other in entries if other is not entry),
+            key=lambda other: -alike[place[entry.question], place[other.question]],
+        )
+        told = _as_told(entry, wordings, rng)
+        unlike = [s for s in siblings if alike[place[entry.question], place[s.question]] < 0.6]
+        shown = rng.sample(unlike[:8], k=min(rng.choice((0, 1, 2, 3)), len(unlike[:8])))
+        yield _row(told, [_as_told(other, wordings, rng) for other in shown], "dstc9", rng)
+
+
+def _as_told(entry: Entry, wordings: Mapping[str, list[str]], rng: random.Random) -> _Told:
+    others = wordings[entry.question] or [entry.question]
+    asked = tuple(rng.sample(others, k=min(3, len(others))))
+    return _Told(Topic(entry.id, "", asked, (entry.answer,), {}, (), ()), entry, asked, {})
+
+
+def _businesses(path: Path, held_out: set[str]) -> dict[str, list[Entry]]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, list[Entry]] = {}
+    for domain, members in data.items():
+        for number, business in members.items():
+            name = f"{domain}/{number}"
+            if name not in held_out:
+                found[name] = [
+                    Entry(f"{name}/{key}", doc["title"], doc["body"])
+                    for key, doc in business["docs"].items()
+                ]
+    return found
+
+
+def intent_rows(utterances: Mapping[str, Sequence[str]], answers: Mapping[str, Sequence[str]],
+                topics: Sequence[Topic], count: int, seed: int, source: str) -> Iterator[Row]:
+    """Rows where two utterances of an intent are an entry's question and a customer's.
+
+    Intents without an answer of their own borrow one from a topic: the model learns that
+    what answers a question is the router's decision.
+    """
+    rng = random.Random(seed)
+    names = sorted(utterances)
+    for _ in range(count):
+        chosen = rng.sample(names, k=min(rng.choice((1, 2, 3)), len(names)))
+        told = []
+        for name in chosen:
+            own, *asked = rng.sample(list(utterances[name]), k=min(4, len(utterances[name])))
+            answer = (
+                rng.choice(answers[name]) if answers.get(name)
+                else _tell(rng.choice(topics), _business(rng), rng).entry.answer
+            )
+            topic = Topic(f"{source}/{name}", "", tuple(asked), (answer,), {}, (), ())
+            told.append(_Told(topic, Entry(topic.name, own, answer), tuple(asked), {}))
+        yield _row(told[0], told[1:], source, rng)
+
+
+def banking77(path: Path) -> dict[str, list[str]]:
+    """The training part of BANKING77 (Casanueva et al. 2020) by intent."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            found[line["category"]].append(line["text"])
+    return found
+
+
+def clinc150(path: Path) -> dict[str, list[str]]:
+    """The training part of CLINC150 (Larson et al. 2019) by intent."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for text, intent in json.loads(path.read_text(encoding="utf-8"))["train"]:
+        found[intent].append(text)
+    return found
+
+
+def bitext(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Bitext's customer-support utterances and responses of at most 80 words, by intent."""
+    utterances: dict[str, list[str]] = defaultdict(list)
+    answers: dict[str, list[str]] = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            if "{{" not in line["instruction"]:
+                utterances[line["intent"]].append(line["instruction"])
+            if "{{" not in line["response"] and 8 < len(line["response"].split()) < 80:
+                answers[line["intent"]].append(" ".join(line["response"].split()))
+    return utterances, answers

@@ -1,0 +1,160 @@
+"""Exports a model folder to the fast int4 ONNX graph, and proves what was lost.
+
+The graph comes from onnxruntime-genai's model builder: fused QKV, GroupQueryAttention, int4
+weights in blocks. Knows nothing of adapters (merge first) or of bots.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..agent.errors import FeatherdeskError
+from ..agent.runtime import OnnxGenerator
+from .model import load_model, load_tokenizer, write_atomically
+
+__all__ = ["Parity", "Precision", "export"]
+
+FP32_TOLERANCE = 1e-3
+INT4_AGREEMENT = 0.6
+
+
+class Precision(StrEnum):
+    """The weights of the exported graph."""
+
+    INT4 = "int4"
+    FP32 = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """torch against ONNX on the same prompts.
+
+    `agreement` is the share (0..1) of positions with the same likeliest token, `largest` and
+    `mean` the absolute logit difference, over the logits' standard deviation.
+    """
+
+    prompts: int
+    positions: int
+    agreement: float
+    largest: float
+    mean: float
+
+
+def export(model: Path, out: Path, precision: Precision = Precision.INT4, *,
+           block_size: int = 32, prompts: Sequence[str] = ()) -> Parity:
+    """Write `out/model.onnx` with genai_config.json, tokenizer.json and parity.json.
+
+    Raises:
+        FeatherdeskError: the graph does not compute what the torch model does.
+    """
+    parity: list[Parity] = []
+
+    def write(folder: Path) -> None:
+        _build(model, folder, precision, block_size)
+        parity.append(_parity(model, folder, prompts or _PROMPTS))
+        _judge(parity[0], precision)
+        (folder / "parity.json").write_text(json.dumps(asdict(parity[0]), indent=1))
+
+    write_atomically(out, write)
+    return parity[0]
+
+
+_PROMPTS = (
+    "Q: How long does delivery take?\nA: Delivery takes 3 to 5 working days and costs £4.95.\n",
+    "Q: Can I return worn boots?\nA: No, worn boots cannot be returned after 30 days.\n",
+    "The store opens at 9:30 am on Monday, 12 May 2025, at 14 Mill Lane. Call +44 20 7946 0018.",
+)
+
+
+def _build(model: Path, out: Path, precision: Precision, block_size: int) -> None:
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    cache = out / ".cache"
+    place = ("", str(model), str(out), precision.value, "cpu", str(cache))
+    wanted = [f"int4_block_size={block_size}", "int4_accuracy_level=4", "int4_is_symmetric=true"]
+    with _quiet():
+        options = parse_extra_options(*place, wanted if precision is Precision.INT4 else [])
+        create_model(*place, **options)
+    shutil.rmtree(cache, ignore_errors=True)
+    _keep(model, out)
+
+
+def _keep(model: Path, out: Path) -> None:
+    """Only what serving reads stays; the end of turn is the model's own."""
+    for path in out.iterdir():
+        if path.name not in {"model.onnx", "model.onnx.data", "genai_config.json"}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copy(model / "tokenizer.json", out / "tokenizer.json")
+    if (model / "chat_template.jinja").exists():
+        shutil.copy(model / "chat_template.jinja", out / "chat_template.jinja")
+    written = json.loads((out / "genai_config.json").read_text())
+    own = json.loads((model / "config.json").read_text())
+    written["model"]["eos_token_id"] = own["eos_token_id"]
+    written["model"]["bos_token_id"] = own.get("bos_token_id")
+    written["search"].update(do_sample=False, max_length=2048)
+    (out / "genai_config.json").write_text(json.dumps(written, indent=1))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The builder prints thousands of lines; FEATHERDESK_DEBUG lets them through."""
+    if os.environ.get("FEATHERDESK_DEBUG"):
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with (
+            open(os.devnull, "w", encoding="utf-8") as sink,
+            redirect_stdout(sink),
+            redirect_stderr(sink),
+        ):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _parity(model: Path, out: Path, prompts: Sequence[str]) -> Parity:
+    import torch
+
+    tokenizer = load_tokenizer(model)
+    reference = load_model(model).eval()
+    generator = OnnxGenerator(out)
+    same: list[NDArray[np.bool_]] = []
+    distance: list[NDArray[np.float32]] = []
+    for prompt in prompts:
+        ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+        with torch.no_grad():
+            wanted = reference(input_ids=torch.tensor([ids])).logits[0].float().numpy()
+        got = generator.logits(ids)
+        same.append(wanted.argmax(-1) == got.argmax(-1))
+        distance.append(np.abs(wanted - got) / wanted.std())
+    return Parity(
+        prompts=len(prompts), positions=sum(len(s) for s in same),
+        agreement=float(np.concatenate(same).mean()),
+        largest=float(max(d.max() for d in distance)),
+        mean=float(np.mean([d.mean() for d in distance])),
+    )
+
+
+def _judge(parity: Parity, precision: Precision) -> None:
+    """fp32 must be equal; int4 must mostly agree (its answers are judged by evaluation)."""
+    failed = (
+        parity.largest > FP32_TOLERANCE if precision is Precision.FP32
+        else parity.agreement < INT4_AGREEMENT
+    )
+    if failed:
+        raise FeatherdeskError(
+            f"the exported {precision.value} graph is not the model: {parity.agreement:.0%} of "
+            f"tokens agree, logits differ by up to {parity.largest:.4f} of their spread; "
+            "nothing was written"
+        )

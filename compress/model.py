@@ -1,0 +1,102 @@
+"""Loads base models and tokenizers, merges adapters, and proves that the merge is right.
+
+Knows nothing of training or of export formats.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from ..agent.errors import CatalogError, FeatherdeskError
+
+__all__ = ["load_model", "load_tokenizer", "merge", "write_atomically"]
+
+MERGE_TOLERANCE = 1e-3
+
+
+def load_model(
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    *,
+    four_bit: bool = False,
+) -> Any:
+    """A causal LM of a Hugging Face folder; `four_bit` loads NF4 weights (QLoRA)."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not (folder / "config.json").exists():
+        raise CatalogError(f"{folder} is not a model folder: it has no config.json")
+    quantization = (
+        BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+        if four_bit
+        else None
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="eager", quantization_config=quantization
+    )
+    return model if four_bit else model.to(device or torch.device("cpu"))
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model folder, read from its tokenizer.json."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise CatalogError(f"{folder} has no tokenizer.json")
+    return Tokenizer.from_file(str(path))
+
+
+@torch.no_grad()
+def merge(base: Path, adapter: Path, out: Path) -> float:
+    """Merge an adapter into its base and save the result; returns the largest logit difference.
+
+    Logits of base + adapter and of the merged model are compared on fixed ids, shape (2, 48).
+
+    Raises:
+        FeatherdeskError: they differ by more than `MERGE_TOLERANCE` of the logits' spread.
+    """
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load_model(base), adapter).eval()
+    vocabulary = model.config.vocab_size
+    ids = torch.randint(0, vocabulary, (2, 48), generator=torch.Generator().manual_seed(5))
+    before = model(input_ids=ids).logits
+    merged = model.merge_and_unload().eval()
+    after = merged(input_ids=ids).logits
+    difference = float((before - after).abs().max())
+    spread = float(before.std())
+    if not difference <= MERGE_TOLERANCE * spread:
+        raise FeatherdeskError(
+            f"the merged model is not base + adapter: logits differ by {difference:.4f} "
+            f"at a spread of {spread:.2f}; do not use {adapter}"
+        )
+
+    def write(folder: Path) -> None:
+        merged.save_pretrained(folder)
+        for path in base.iterdir():
+            if path.suffix in {".json", ".jinja"} and not (folder / path.name).exists():
+                shutil.copy(path, folder / path.name)
+
+    write_atomically(out, write)
+    return difference
+
+
+def write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a new folder beside `folder` and put it in its place in one step."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh.chmod(0o755)
+    try:
+        write(fresh)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
