@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from .errors import ArtifactError, MissingExtraError
 
-__all__ = ["Encoder", "MiniLM", "MultilingualUse", "Vectors", "open_encoder"]
+__all__ = ["Encoder", "MiniLM", "MultilingualUse", "Paired", "Vectors", "open_encoder"]
 
 Vectors = NDArray[np.float32]
 
@@ -94,6 +94,33 @@ class MultilingualUse:
         return _unit(np.asarray(self._model.encode([text or " " for text in texts]), np.float32))
 
 
+class Paired:
+    """MiniLM and the multilingual encoder side by side, for FAQs that mix English and others.
+
+    English text weighs both; other text has only the multilingual half.
+    """
+
+    id = f"{MiniLM.id}+{MultilingualUse.id}"
+    dimensions = MiniLM.dimensions + MultilingualUse.dimensions
+
+    def __init__(self, english: MiniLM, multilingual: MultilingualUse) -> None:
+        self._english, self._multilingual = english, multilingual
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (len(texts), 896)."""
+        latin = [place for place, text in enumerate(texts) if _is_latin(text)]
+        out = np.zeros((len(texts), self.dimensions), np.float32)
+        out[:, MiniLM.dimensions :] = self._multilingual.embed(texts)
+        if latin:
+            out[latin, : MiniLM.dimensions] = 1.5 * self._english.embed([texts[p] for p in latin])
+        return _unit(out)
+
+
+def _is_latin(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    return not letters or sum(c < "ɐ" for c in letters) * 2 > len(letters)
+
+
 def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
     """The encoder with a catalogue id; `folder` holds its files where it has any.
 
@@ -104,7 +131,10 @@ def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
         return MiniLM(folder, threads)
     if identity == MultilingualUse.id:
         return MultilingualUse(threads or 2)
-    raise ArtifactError(f"unknown encoder {identity!r}; known: {MiniLM.id}, {MultilingualUse.id}")
+    if identity == Paired.id:
+        return Paired(MiniLM(folder, threads), MultilingualUse(threads or 2))
+    known = f"{MiniLM.id}, {MultilingualUse.id}, {Paired.id}"
+    raise ArtifactError(f"unknown encoder {identity!r}; known: {known}")
 
 
 def _unit(states: NDArray[Any]) -> Vectors:

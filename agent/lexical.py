@@ -4,6 +4,7 @@ Chinese, Japanese and Korean text is cut into characters and character bigrams. 
 (Lù, arXiv 2407.03618). Knows nothing of entries: documents are numbered texts.
 """
 
+import logging
 import math
 import re
 import unicodedata
@@ -67,6 +68,7 @@ class LexicalIndex:
         model = None
         if tokens:
             model = bm25s.BM25(method="lucene")
+            logging.getLogger("bm25s").setLevel(logging.WARNING)
             model.index(tokens, show_progress=False)
         return cls(model, idf, math.log(1 + (total + 0.5) / 0.5), [frozenset(t) for t in tokens])
 

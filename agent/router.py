@@ -148,13 +148,14 @@ class Router:
             RouteKind.VERBATIM if best.verbatim or best.language not in self.writes
             else RouteKind.ANSWER
         )
-        return self._route(kind, matches, passed=passed if kind is RouteKind.ANSWER
-                           else passed[:minimum])
+        if kind is RouteKind.VERBATIM:
+            passed = passed[:minimum]
+        return self._route(kind, matches, passed=passed, parts=minimum)
 
     def _route(self, kind: RouteKind, matches: Sequence[Match], *, passed: Sequence[str] = (),
-               reason: HandoffReason | None = None, reply: str = "") -> Route:
+               reason: HandoffReason | None = None, reply: str = "", parts: int = 1) -> Route:
         return Route(kind, matches[0].score if matches else 1.0 if reply else 0.0,
-                     self.calibration.answer, tuple(matches), tuple(passed), reason, reply)
+                     self.calibration.answer, tuple(matches), tuple(passed), reason, reply, parts)
 
     def _scored(self, text: str, vector: NDArray[np.float32], today: date) -> list[Match]:
         candidates = self.index.candidates(text, vector, today=today)

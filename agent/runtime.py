@@ -48,7 +48,8 @@ class Generator(Protocol):
         ...
 
     def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
-                 stopped: Callable[[], bool]) -> Iterator[Step]:
+                 stopped: Callable[[], bool],
+                 first_veto: tuple[int, float] | None = None) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it."""
         ...
 
@@ -110,10 +111,12 @@ class OnnxGenerator:
         return np.asarray(_softmax(self.logits(ids)[-1])[list(tokens)], np.float32)
 
     def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
-                 stopped: Callable[[], bool]) -> Iterator[Step]:
+                 stopped: Callable[[], bool],
+                 first_veto: tuple[int, float] | None = None) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it.
 
-        `deadline` is a `time.monotonic()` value. One generation runs at a time; others wait.
+        `deadline` is a `time.monotonic()` value. `first_veto` is a token with a probability: as
+        the first token it is chosen exactly when it is at least that likely. One generation runs at a time; others wait.
 
         Raises:
             GenerationError: the deadline passed.
@@ -132,6 +135,8 @@ class OnnxGenerator:
                 row = self._forward(fed, past)[-1]
                 past += len(fed)
                 token = int(row.argmax())
+                if first_veto is not None and past == len(ids):
+                    token = _vetoed(row, *first_veto)
                 if token in self._ends:
                     return
                 yield Step(token, float(_softmax(row)[token]))
@@ -170,6 +175,14 @@ class OnnxGenerator:
         binding.bind_output("logits", "cpu")
         self._session.run_with_iobinding(binding)
         return np.asarray(binding.get_outputs()[-1].numpy()[0], np.float32)
+
+
+def _vetoed(row: NDArray[np.float32], token: int, threshold: float) -> int:
+    if _softmax(row)[token] >= threshold:
+        return token
+    others = row.copy()
+    others[token] = -np.inf
+    return int(others.argmax())
 
 
 def _softmax(row: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -97,8 +97,8 @@ class HandoffReason(StrEnum):
 class Route:
     """The router's decision, with the score it compared and the threshold it compared it to.
 
-    `matches` holds all candidates, best first; `passed` the ids the generator will see.
-    `reply` is the ready text of a small-talk route.
+    `matches` holds all candidates, best first; `passed` the ids the generator will see, of which
+    the first `parts` answer one part of the message each. `reply` is the text of small talk.
     """
 
     kind: RouteKind
@@ -108,6 +108,7 @@ class Route:
     passed: tuple[str, ...] = ()
     reason: HandoffReason | None = None
     reply: str = ""
+    parts: int = 1
 
 
 class Author(StrEnum):

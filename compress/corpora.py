@@ -281,3 +281,27 @@ def bitext(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
             if "{{" not in line["response"] and 8 < len(line["response"].split()) < 80:
                 answers[line["intent"]].append(" ".join(line["response"].split()))
     return utterances, answers
+
+
+def bot_rows(entries: Sequence[Entry], topics: Sequence[Topic], count: int,
+             seed: int) -> Iterator[Row]:
+    """Rows from a bot's own FAQ: each entry asked in its other wordings, among its neighbours.
+
+    A quarter of the rows come from written topics, so that the trade is not forgotten.
+    """
+    rng = random.Random(seed)
+    told = [
+        _Told(Topic(entry.id, entry.category, (), (entry.answer,), {}, (), ()), entry,
+              entry.questions, {})
+        for entry in entries if entry.language == "en"
+    ]
+    for number in range(round(count * 0.75)):
+        one = told[number % len(told)]
+        near = [t for t in told if t is not one and t.entry.category == one.entry.category] or [
+            t for t in told if t is not one]
+        shown = rng.sample(near, k=min(rng.choice((0, 1, 2, 3)), len(near)))
+        own = rng.choice(one.asked)
+        asked = tuple(q for q in one.asked if q != own) or (own,)
+        entry = Entry(one.entry.id, one.entry.question, one.entry.answer)
+        yield _row(_Told(one.topic, entry, asked, {}), shown, "bot", rng)
+    yield from topic_rows(topics, count - round(count * 0.75), seed + 1)

@@ -24,7 +24,7 @@ from .model import load_model, load_tokenizer, write_atomically
 __all__ = ["Parity", "Precision", "export"]
 
 FP32_TOLERANCE = 1e-3
-INT4_AGREEMENT = 0.6
+INT4_AGREEMENT = 0.5
 
 
 class Precision(StrEnum):
@@ -80,7 +80,8 @@ def _build(model: Path, out: Path, precision: Precision, block_size: int) -> Non
 
     cache = out / ".cache"
     place = ("", str(model), str(out), precision.value, "cpu", str(cache))
-    wanted = [f"int4_block_size={block_size}", "int4_accuracy_level=4", "int4_is_symmetric=true"]
+    wanted = [f"int4_block_size={block_size}", "int4_accuracy_level=4",
+              "int4_algo_config=rtn", "int4_is_symmetric=false"]
     with _quiet():
         options = parse_extra_options(*place, wanted if precision is Precision.INT4 else [])
         create_model(*place, **options)

@@ -45,7 +45,7 @@ class TrainingConfig:
 
     `first_layer` leaves the layers below it without adapter: nothing flows back through them.
     `batch` packed sequences of `length` run at once, `accumulate` batches make one step. `patience` counts evaluations without
-    a better validation loss. `compiled` trades two minutes at the start for faster steps.
+    a better validation loss. `minutes` ends a run early (0: never). `compiled` trades two minutes at the start for faster steps.
     """
 
     method: Method = Method.LORA
@@ -66,6 +66,7 @@ class TrainingConfig:
     seed: int = 7
     compiled: bool = False
     threads: int = 0
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha", "length", "batch", "accumulate", "evaluate_every", "patience"):
@@ -194,7 +195,7 @@ class _Run:
         stale = 0
         with bar:
             task = bar.add_task("train", total=self.total, completed=self.step, state="")
-            while self.step < self.total and stale < self.config.patience:
+            while self.step < self.total and stale < self.config.patience and not self._late():
                 began = time.monotonic()
                 loss = self._optimize(batches)
                 self.seconds += time.monotonic() - began
@@ -204,11 +205,15 @@ class _Run:
                     state=f"{self.step}/{self.total} loss {loss:.3f} {rate:.0f} tokens/s",
                 )
                 logs.write({"train/loss": loss, "train/tokens_per_s": rate}, self.step)
-                if self.step % self.config.evaluate_every == 0 or self.step == self.total:
+                due = self.step % self.config.evaluate_every == 0
+                if due or self.step == self.total or self._late():
                     stale = 0 if self._note(self.step, self.evaluate(held), logs) else stale + 1
                     self._save_checkpoint()
         logs.close()
         return self._finish()
+
+    def _late(self) -> bool:
+        return 0 < self.config.minutes * 60 <= self.seconds
 
     def _optimize(self, batches: Iterator[list[Encoded]]) -> float:
         """One optimizer step; returns the mean loss of its answer tokens."""

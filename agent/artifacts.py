@@ -1,0 +1,158 @@
+"""The bot folder: what compress writes and agent and serve read. Knows no model by heart.
+
+manifest.json names every file with its sha256, verified on load; folders are replaced as a whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtifactError, FeatherdeskError
+
+__all__ = ["SCHEMA", "Manifest", "atomic_folder", "cache_root", "place", "seal", "sha256_of", "verify"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bot folder is made of; `files` maps relative paths to sha256."""
+
+    name: str
+    base: str
+    base_sha256: str
+    adapter: str
+    prompt_contract: str
+    writes: tuple[str, ...]
+    encoder: str
+    entries: int
+    languages: tuple[str, ...]
+    refusal: float = 1.0
+    steps: tuple[dict[str, Any], ...] = ()
+    gate: dict[str, Any] | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read a bot folder's manifest.
+
+        Raises:
+            ArtifactError: it is missing, unreadable or of another schema.
+        """
+        path = folder / "manifest.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.get("schema") != SCHEMA:
+                raise ArtifactError(
+                    f"{path}: schema {data.get('schema')}, this version reads {SCHEMA}; build anew"
+                )
+            for key in ("writes", "languages", "steps"):
+                data[key] = tuple(data[key])
+            return cls(**data)
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{folder} is not a bot folder: it has no manifest.json; "
+                "`featherdesk build BOT.toml` makes one"
+            ) from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ArtifactError(f"{path} is damaged ({error}); build anew") from None
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Write manifest.json with the hashes of every file below `folder`."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json" and "report" not in path.parts
+    }
+    sealed = replace(manifest, files=files)
+    text = json.dumps(asdict(sealed), indent=1, ensure_ascii=False)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return sealed
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compare every file with its hash.
+
+    Raises:
+        ArtifactError: a file is missing, changed, or outside the folder.
+    """
+    root = folder.resolve()
+    for name, wanted in manifest.files.items():
+        path = (root / name).resolve()
+        if not path.is_relative_to(root) and not (root / name).is_symlink():
+            raise ArtifactError(f"{folder}: {name} points outside the bot folder")
+        if not path.is_file():
+            raise ArtifactError(f"{folder}: {name} is missing; build or copy the folder anew")
+        if sha256_of(path) != wanted:
+            raise ArtifactError(f"{folder}: {name} was changed after the build; build anew")
+
+
+def cache_root() -> Path:
+    """Where fetched and assembled models are kept: FEATHERDESK_HOME or the user's cache."""
+    own = os.environ.get("FEATHERDESK_HOME")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featherdesk"
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `target` when the block ends well, else vanishes.
+
+    Raises:
+        FeatherdeskError: the disk is full or the place cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise FeatherdeskError(f"{target} cannot be written: {error.strerror}") from None
+    fresh.chmod(0o755)
+    try:
+        yield fresh
+        old = None
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+            os.replace(target, old / "was")
+        os.replace(fresh, target)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise FeatherdeskError(
+            f"{target} cannot be written: {error.strerror or error}; free space or choose another "
+            "place, and run the same command again: finished steps are kept"
+        ) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file or folder at `target`: hard links where the disk allows, else copies."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for item in source.iterdir():
+            place(item, target / item.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,246 @@
+"""Builds a bot folder from bot.toml: adapter, generator, index with calibration, self-test.
+
+Each finished step is kept beside the bot folder until the build ends, so that an interrupted
+build goes on from the last whole step. Torch work happens in child processes.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from .artifacts import Manifest, atomic_folder, place, seal
+from .catalog import fetch, find, local_folder
+from .config import BotConfig, load_config
+from .encoder import MiniLM, MultilingualUse, Paired, open_encoder
+from .errors import ConfigError, FeatherdeskError, InputError
+from .generators import adapter_folder, card, ensure_generator, run_featherdesk
+from .index import Index
+from .ingest import read_faq
+from .prompt import contract_hash
+from .router import calibrate
+from .types import Author, Entry, RouteKind
+
+__all__ = ["STEPS", "Built", "build"]
+
+STEPS = ("finetune", "generator", "index", "evaluate")
+Notify = Callable[[str], None]
+_SELF_TEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build did; times in seconds."""
+
+    folder: str
+    entries: int
+    languages: tuple[str, ...]
+    encoder: str
+    answer_threshold: float
+    kept: float
+    refused: float
+    model_share: float | None
+    seconds: float
+
+
+def build(config_path: Path, *, out: Path | None = None, start: str | None = None,
+          quick: bool = False, finetune: bool = False,
+          notify: Notify = lambda _: None) -> Built:
+    """Build the bot that a bot.toml describes, into `out` or `bot/` beside it.
+
+    `start` names the step to begin at; what the steps before it made is taken from the bot
+    folder. `finetune` trains an adapter on this FAQ first.
+
+    Raises:
+        FeatherdeskError: the FAQ, the configuration or a step is at fault; see its message.
+    """
+    began = time.monotonic()
+    config = load_config(config_path)
+    out = out or config_path.parent / "bot"
+    if start is not None and start not in STEPS:
+        raise ConfigError(f"--from {start}: no such step; steps are {', '.join(STEPS)}")
+    entries = _entries(config_path, config)
+    work = out.parent / f".{out.name}.work"
+    steps = _Steps(work, out, start, notify)
+    adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
+    generator = _generator(config, adapter, out, start, notify)
+    index, answer, kept, refused = _index(config, entries, steps, out)
+    share = None
+    with atomic_folder(out) as folder:
+        _fill(folder, config_path, work, generator, index.encoder.id)
+        manifest = seal(folder, _manifest(config, index, adapter, entries))
+        if not quick:
+            share = _self_test(folder, notify)
+            measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
+            seal(folder, replace(manifest, steps=(measured,)))
+    shutil.rmtree(work, ignore_errors=True)
+    return Built(str(out), len(entries), manifest.languages, index.encoder.id, answer, kept,
+                 refused, share, round(time.monotonic() - began, 1))
+
+
+def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
+    if not config.bot.faq:
+        raise ConfigError(f"{config_path}: bot.faq names no file")
+    entries: list[Entry] = []
+    for name in config.bot.faq:
+        entries.extend(read_faq(config_path.parent / name))
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.id in seen:
+            raise InputError(config_path, f"the id {entry.id!r} stands in {seen[entry.id].source} "
+                                          f"and in {entry.source}; rename one")
+        seen[entry.id] = entry
+    return entries
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Finished steps under `work`, each with the key of what it was made from."""
+
+    work: Path
+    out: Path
+    start: str | None
+    notify: Notify
+
+    def run(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The folder of a step; made unless an equal one is whole already."""
+        folder = self.work / name
+        mark = folder / ".done"
+        if mark.exists() and mark.read_text(encoding="utf-8") == key:
+            self.notify(f"{name}: already done")
+            return folder
+        self.notify(name)
+        with atomic_folder(folder) as fresh:
+            make(fresh)
+            (fresh / ".done").write_text(key, encoding="utf-8")
+        return folder
+
+
+def _adapter(config_path: Path, config: BotConfig, steps: _Steps, *, finetune: bool,
+             start: str | None) -> Path | None:
+    """The adapter that serves: the configured one, or one trained on this FAQ."""
+    trained = config_path.parent / "adapter"
+    if finetune and start in {None, "finetune"}:
+        steps.notify("finetune: training on this FAQ")
+        work = steps.work / "adapter"
+        run_featherdesk(["finetune", str(config_path), "--out", str(work)])
+        with atomic_folder(trained) as fresh:
+            for path in work.iterdir():
+                if path.is_file():
+                    shutil.copy2(path, fresh / path.name)
+        return trained
+    if config.generation.adapter == "grounded" and (trained / "adapter_config.json").exists():
+        return trained
+    return adapter_folder(config.generation.adapter)
+
+
+def _generator(config: BotConfig, adapter: Path | None, out: Path, start: str | None,
+               notify: Notify) -> Path:
+    made = out / "generator"
+    if start in {"index", "evaluate"} and (made / "model.onnx").exists():
+        return made
+    return ensure_generator(config.generation.base, adapter, notify)
+
+
+def _index(config: BotConfig, entries: Sequence[Entry], steps: _Steps,
+           out: Path) -> tuple[Index, float, float, float]:
+    """The index step: embeds, calibrates, and keeps both."""
+    identity = _encoder_id(config, entries)
+    encoder = open_encoder(identity, _fetch_encoder(identity, steps.notify))
+    known = {}
+    if (out / "knowledge" / "vectors.npy").exists():
+        try:
+            if Manifest.load(out).encoder == identity:
+                known = Index.load(out / "knowledge", encoder).known_vectors()
+        except FeatherdeskError:
+            known = {}
+    made = {}
+
+    def make(folder: Path) -> None:
+        index = Index.build(entries, encoder, known)
+        index.save(folder)
+        calibrate(index).save(folder / "calibration.json")
+
+    key = hashlib.sha256(
+        json.dumps([identity, [repr(entry) for entry in entries]]).encode()
+    ).hexdigest()
+    folder = steps.run("knowledge", key, make)
+    made = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    return Index.load(folder, encoder), made["answer"], made["kept"], made["refused"]
+
+
+def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
+    """The configured encoder; `auto` takes MiniLM for English, both for a mixed FAQ."""
+    chosen = config.retrieval.encoder
+    if chosen != "auto":
+        return chosen if chosen == Paired.id else find(chosen).id
+    english = {entry.language == "en" for entry in entries}
+    return {(True,): MiniLM.id, (False,): MultilingualUse.id}.get(tuple(english), Paired.id)
+
+
+def _fetch_encoder(identity: str, notify: Notify) -> Path:
+    """The folder with an encoder's files; the multilingual one is an installed package."""
+    folders = [fetch(name, notify) for name in identity.split("+")]
+    return folders[0]
+
+
+def _fill(folder: Path, config_path: Path, work: Path, generator: Path, encoder: str) -> None:
+    shutil.copy2(config_path, folder / "bot.toml")
+    place(work / "knowledge", folder / "knowledge")
+    (folder / "knowledge" / ".done").unlink(missing_ok=True)
+    place(generator, folder / "generator")
+    (folder / "encoder").mkdir()
+    source = _fetch_encoder(encoder, lambda _: None)
+    if source.is_dir():
+        place(source, folder / "encoder")
+
+
+def _manifest(config: BotConfig, index: Index, adapter: Path | None,
+              entries: Sequence[Entry]) -> Manifest:
+    told = card(adapter) if adapter else {}
+    base = config.generation.base
+    refusal = told.get("refusal_threshold", 0.5)
+    return Manifest(
+        name=config.bot.name, base=base,
+        base_sha256="" if local_folder(base) else find(base).sha256,
+        adapter=str(told.get("name") or (adapter.name if adapter else "none")),
+        prompt_contract=contract_hash(), writes=config.generation.writes,
+        encoder=index.encoder.id, entries=len(entries),
+        languages=tuple(sorted({entry.language for entry in entries})),
+        refusal=float(refusal) if isinstance(refusal, int | float) else 0.5,
+    )
+
+
+def _self_test(folder: Path, notify: Notify) -> float | None:
+    """Ask some of the bot's own questions; the share the model answered itself."""
+    from .engine import Agent
+
+    agent = Agent.load(folder)
+    own = [e for e in agent.router.index.entries
+           if e.language in agent.manifest.writes and not e.verbatim and not e.expired(date.today())]
+    if not own:
+        return None
+    chosen = own[:: max(1, len(own) // _SELF_TEST)][:_SELF_TEST]
+    replies = []
+    for number, entry in enumerate(chosen, start=1):
+        notify(f"self-test {number}/{len(chosen)}")
+        replies.append(agent.ask(entry.questions[-1]))
+    report = folder / "report"
+    report.mkdir()
+    rows = [
+        {"entry_id": e.id, "route": r.route.kind.value, "author": r.author.value,
+         "first": r.entry_id == e.id, "ms": dict(r.ms)}
+        for e, r in zip(chosen, replies, strict=True)
+    ]
+    (report / "report.json").write_text(json.dumps({"self_test": rows}, indent=1))
+    answered = [r for r in replies if r.route.kind is RouteKind.ANSWER]
+    return sum(r.author is Author.MODEL for r in answered) / max(1, len(answered))
+
+
+def summary(built: Built) -> dict[str, object]:
+    """The result as a JSON object."""
+    return asdict(built)

@@ -1,0 +1,334 @@
+"""The commands that need no torch and no web server: init, check, build, ask, batch, ..."""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import FeatherdeskError, InputError
+from .types import Reply, Turn
+
+__all__ = [
+    "ask", "batch", "build", "chat", "check", "evaluate", "explain", "inbox", "init", "models",
+    "plugins",
+]
+
+_BOT = click.argument("bot", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
+    """A reply in the format of `batch`."""
+    return {
+        "id": identity, "route": reply.route.kind.value, "author": reply.author.value,
+        "confidence": round(reply.route.confidence, 4), "entry_id": reply.entry_id,
+        "candidates": [
+            {"entry_id": m.entry_id, "score": round(m.score, 4)} for m in reply.route.matches
+        ],
+        "text": reply.text, "raw_text": reply.raw_text,
+        "citations": [{"entry_id": c.entry_id, "quote": c.quote} for c in reply.citations],
+        "grounded": reply.grounded,
+        "handoff": None if reply.handoff is None else {"reason": reply.handoff.reason.value},
+        "ms": dict(reply.ms),
+    }
+
+
+@click.command()
+@click.argument("name")
+@click.option("--faq", type=click.Path(path_type=Path), required=True, help="Your FAQ file.")
+def init(name: str, faq: Path) -> None:
+    """Write NAME/bot.toml for a FAQ file."""
+    from .config import write_config
+    from .ingest import read_faq
+
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise FeatherdeskError(f"{name!r} cannot be a folder name; use letters, digits and dashes")
+    entries = read_faq(faq)
+    folder = Path(name)
+    target = folder / "bot.toml"
+    if target.exists():
+        raise FeatherdeskError(f"{target} exists already; edit it, or choose another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(*[".."] * len(folder.parts), faq) if not faq.is_absolute() else faq
+    write_config(target, name, path.as_posix())
+    click.echo(f"{target} ({len(entries)} entries). Next: featherdesk build {target}")
+
+
+@click.command()
+@click.argument("faq", type=click.Path(path_type=Path))
+@_JSON
+def check(faq: Path, *, as_json: bool) -> None:
+    """Entries, duplicates, conflicts, empty answers, with line numbers."""
+    from .check import check_file
+
+    report = check_file(faq, date.today())
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        for finding in report.findings:
+            click.echo(f"{finding.level:7} {', '.join(finding.sources)}: {finding.message}")
+        click.echo(f"{report.entries} entries, {len(report.findings)} findings")
+    if any(finding.level == "error" for finding in report.findings):
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("config", metavar="BOT.toml", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The bot folder [bot/ beside it].")
+@click.option("--from", "start", metavar="STEP", help="finetune, generator, index or evaluate.")
+@click.option("--quick", is_flag=True, help="Skip the self-test.")
+@click.option("--finetune", "train", is_flag=True, help="Train an adapter on this FAQ first.")
+@_JSON
+def build(config: Path, *, out: Path | None, start: str | None, quick: bool, train: bool,
+          as_json: bool) -> None:
+    """Build a bot folder from a bot.toml."""
+    from .build import build as run
+
+    built = run(config, out=out, start=start, quick=quick, finetune=train, notify=_say)
+    if as_json:
+        _print_json(asdict(built))
+        return
+    click.echo(
+        f"{built.folder}: {built.entries} entries ({', '.join(built.languages)}) in "
+        f"{built.seconds:.0f} s. On its own wordings it keeps {built.kept:.0%} and refuses "
+        f"{built.refused:.0%} of out-of-scope questions."
+    )
+    click.echo(f"Next: featherdesk serve {built.folder}")
+
+
+@click.command()
+@_BOT
+@click.argument("question")
+@_JSON
+def ask(bot: Path, question: str, *, as_json: bool) -> None:
+    """One reply."""
+    from .engine import Agent
+
+    reply = Agent.load(bot).ask(question)
+    if as_json:
+        _print_json(reply_json(reply))
+        return
+    click.echo(reply.text)
+    for citation in reply.citations:
+        click.echo(f"  source: {citation.question} [{citation.entry_id}] {citation.url}".rstrip())
+
+
+@click.command()
+@_BOT
+@click.argument("question")
+def explain(bot: Path, question: str) -> None:
+    """The receipt of a reply, in words."""
+    from .engine import Agent
+
+    agent = Agent.load(bot)
+    reply = agent.ask(question)
+    route = reply.route
+    click.echo(f"Route: {route.kind.value}. Confidence {route.confidence:.2f} against a threshold "
+               f"of {route.threshold:.2f}." + (f" Reason: {route.reason.value}." if route.reason else ""))
+    for match in route.matches[:4]:
+        shown = "passed to the model" if match.entry_id in route.passed else "not passed"
+        click.echo(f"  {match.score:.2f}  {match.entry_id} ({shown}; closest wording: "
+                   f"{match.matched!r}, cosine {match.dense:.2f})")
+    click.echo(f"Written by: {reply.author.value} ({agent.manifest.adapter}, int4).")
+    if reply.unsupported:
+        click.echo(f"Rejected for: {'; '.join(reply.unsupported)}. The model wrote: {reply.raw_text}")
+    click.echo(f"Sources: {', '.join(c.entry_id for c in reply.citations) or 'none'}.")
+    click.echo("Time: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in reply.ms.items()) + ".")
+    click.echo(f"\n{reply.text}")
+
+
+def read_questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSONL file with a `question`, with their line numbers.
+
+    Raises:
+        InputError: the file is missing, empty, or a line is not such an object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"cannot be read as UTF-8 text: {error}") from None
+    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not rows:
+        raise InputError(path, "the file is empty; write one JSON object a line")
+    for number, line in rows:
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(path, f"not JSON ({error}); write one object a line", number) from None
+        if not isinstance(row, dict) or not isinstance(row.get("question"), str):
+            raise InputError(path, 'needs an object with a "question" text', number)
+        history_of(path, number, row)
+        yield number, row
+
+
+def history_of(path: Path, number: int, row: dict[str, Any]) -> list[Turn]:
+    """The turns of a row's `history`."""
+    turns = []
+    for turn in row.get("history") or []:
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if role not in {"user", "assistant"} or not isinstance(turn.get("content"), str):
+            raise InputError(path, 'history must be [{"role": "user"|"assistant", "content": ...}]',
+                             number)
+        turns.append(Turn(role, turn["content"]))
+    return turns
+
+
+@click.command()
+@_BOT
+@click.argument("source", metavar="IN.jsonl", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT.jsonl", type=click.Path(path_type=Path))
+@click.option("--route-only", is_flag=True, help="Generate nothing.")
+def batch(bot: Path, source: Path, target: Path, *, route_only: bool) -> None:
+    """Answer a file of questions, in order."""
+    from .engine import Agent
+    from .progress import track
+
+    rows = list(read_questions(source))
+    agent = Agent.load(bot, generate=not route_only)
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for number, row in track(rows, "answering"):
+                history = history_of(source, number, row)
+                reply = (agent.route if route_only else agent.ask)(row["question"], history)
+                told = reply_json(reply, str(row.get("id", number)))
+                file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        partial.replace(target)
+    except OSError as error:
+        raise FeatherdeskError(f"{target} cannot be written: {error.strerror}") from None
+
+
+@click.command()
+@_BOT
+def chat(bot: Path) -> None:
+    """Chat in the terminal."""
+    from .conversations import Store, new_key
+    from .engine import Agent
+
+    agent = Agent.load(bot)
+    store = Store.beside(bot, agent.config.storage.url)
+    key = new_key()
+    _say("Type a question; an empty line ends the chat.")
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            return
+        if not question:
+            return
+        shown, reply = "", None
+        for event in agent.stream(question, store.turns(key)):
+            click.echo(event.delta, nl=False)
+            shown += event.delta
+            reply = event.reply or reply
+        assert reply is not None
+        if reply.text != shown:
+            click.echo(("\n" if shown else "") + reply.text, nl=False)
+        click.echo("".join(f"\n  [{c.entry_id}]" for c in reply.citations))
+        store.add(key, question, reply)
+
+
+@click.command()
+@_BOT
+@_JSON
+@click.option("--csv", "as_csv", is_flag=True, help="FAQ rows to fill in, that `build` reads.")
+def inbox(bot: Path, *, as_json: bool, as_csv: bool) -> None:
+    """Hand-offs, thumbs down and unanswered questions."""
+    from .artifacts import Manifest
+    from .config import load_config
+    from .conversations import Store
+
+    Manifest.load(bot)
+    items = Store.beside(bot, load_config(bot / "bot.toml").storage.url).inbox()
+    if as_json:
+        _print_json([asdict(item) for item in items])
+    elif as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["question", "answer", "kind", "entry_id", "note", "at"])
+        for item in items:
+            writer.writerow([item.question, item.answer, item.kind, item.entry_id, item.note, item.at])
+    else:
+        for item in items:
+            click.echo(f"{item.at[:16]}  {item.kind:11} {item.number:8} {item.question}"
+                       + (f"  ({item.note})" if item.note else ""))
+        click.echo(f"{len(items)} to look at")
+
+
+@click.command()
+@_BOT
+@click.argument("test", metavar="TEST.jsonl", type=click.Path(path_type=Path))
+@_JSON
+def evaluate(bot: Path, test: Path, *, as_json: bool) -> None:
+    """Score a bot on a test file."""
+    from .evaluate import evaluate_bot, table
+
+    result = evaluate_bot(bot, test)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(table(result))
+
+
+@click.group()
+def models() -> None:
+    """The catalogue of base models and encoders."""
+
+
+@models.command("list")
+@_JSON
+def list_models(*, as_json: bool) -> None:
+    """Every known model, and whether it is here."""
+    from .catalog import catalog
+
+    rows = [{"id": m.id, "kind": m.kind, "licence": m.licence, "fetched": m.fetched,
+             "mb": round(sum(f.bytes for f in m.files) / 1e6), "about": m.about}
+            for m in catalog().values()]
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{'*' if row['fetched'] else ' '} {row['id']:28} {row['licence']:11} {row['about']}")
+
+
+@models.command("fetch")
+@click.argument("identity", metavar="ID")
+def fetch_model(identity: str) -> None:
+    """Fetch a model into the cache and verify it."""
+    from .catalog import fetch
+
+    click.echo(str(fetch(identity, _say)))
+
+
+@click.group()
+def plugins() -> None:
+    """Registered plugins."""
+
+
+@plugins.command("list")
+@_JSON
+def list_plugins(*, as_json: bool) -> None:
+    """Every plugin with its owner."""
+    from .plugins import plugins as found
+
+    if as_json:
+        _print_json([asdict(plugin) for plugin in found()])
+        return
+    for plugin in found():
+        click.echo(f"{plugin.group:22} {plugin.name:12} {plugin.owner:14} {plugin.value}")

@@ -1,0 +1,257 @@
+"""The store: conversations, thumbs and hand-off requests, through SQLAlchemy.
+
+Personal data is masked before anything is written. SQLite beside the bot unless a URL is given.
+Knows nothing of pages or of how replies are made.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sql
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from .errors import FeatherdeskError
+from .privacy import masked
+from .types import Reply, RouteKind, Turn
+
+__all__ = ["InboxItem", "Message", "Store", "new_key"]
+
+KEY_BYTES = 24
+_MAX_TEXT = 4000
+
+
+def new_key() -> str:
+    """A random conversation key of 192 bits, safe in a URL."""
+    return secrets.token_urlsafe(KEY_BYTES)
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _Message(_Base):
+    __tablename__ = "messages"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation: Mapped[str] = mapped_column(sql.String(64), index=True)
+    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
+    role: Mapped[str] = mapped_column(sql.String(16))
+    text: Mapped[str] = mapped_column(sql.Text)
+    route: Mapped[str] = mapped_column(sql.String(16), default="")
+    author: Mapped[str] = mapped_column(sql.String(16), default="")
+    entry_id: Mapped[str] = mapped_column(sql.String(200), default="")
+    confidence: Mapped[float] = mapped_column(default=0.0)
+    receipt: Mapped[str] = mapped_column(sql.Text, default="")
+
+
+class _Feedback(_Base):
+    __tablename__ = "feedback"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(sql.ForeignKey("messages.id"), unique=True)
+    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
+    good: Mapped[bool] = mapped_column()
+    reason: Mapped[str] = mapped_column(sql.Text, default="")
+
+
+class _Handoff(_Base):
+    __tablename__ = "handoffs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation: Mapped[str] = mapped_column(sql.String(64), index=True)
+    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
+    reason: Mapped[str] = mapped_column(sql.String(40))
+    note: Mapped[str] = mapped_column(sql.Text, default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message; `id` is what feedback refers to."""
+
+    id: int
+    role: str
+    text: str
+    route: str
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboxItem:
+    """Something a person should look at; `question` and `answer` are a FAQ row in the making."""
+
+    kind: str
+    at: str
+    question: str
+    answer: str
+    entry_id: str
+    note: str
+    number: str
+
+
+class Store:
+    """Conversations in a database; safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        options = {"connect_args": {"check_same_thread": False}} if "sqlite" in url else {}
+        try:
+            self._engine = sql.create_engine(url, **options)
+            _Base.metadata.create_all(self._engine)
+        except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+            raise FeatherdeskError(
+                f"the conversation store cannot be opened: {_short(error)}; "
+                "check storage.url in bot.toml"
+            ) from None
+
+    @classmethod
+    def beside(cls, folder: Path, url: str = "") -> "Store":
+        """The store of a bot: its configured URL, or conversations.db beside the bot folder."""
+        return cls(url or f"sqlite:///{(folder.resolve().parent / 'conversations.db').as_posix()}")
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        try:
+            with Session(self._engine) as session, session.begin():
+                yield session
+        except sql.exc.SQLAlchemyError as error:
+            raise FeatherdeskError(f"the conversation could not be stored: {_short(error)}") from None
+
+    def add(self, key: str, question: str, reply: Reply) -> int:
+        """Store a question with its reply, masked; returns the reply's id."""
+        receipt = {
+            "ms": dict(reply.ms), "citations": [c.entry_id for c in reply.citations],
+            "threshold": reply.route.threshold, "model": reply.model,
+            "unsupported": list(reply.unsupported),
+        }
+        with self._session() as session:
+            session.add(_Message(
+                conversation=key, at=_now(), role="user", text=_kept(question),
+            ))
+            told = _Message(
+                conversation=key, at=_now(), role="assistant", text=_kept(reply.text),
+                route=reply.route.kind.value, author=reply.author.value,
+                entry_id=reply.entry_id or "", confidence=reply.route.confidence,
+                receipt=json.dumps(receipt),
+            )
+            session.add(told)
+            session.flush()
+            return told.id
+
+    def history(self, key: str) -> list[Message]:
+        """The messages of a conversation, oldest first."""
+        with self._session() as session:
+            rows = session.scalars(
+                sql.select(_Message).where(_Message.conversation == key).order_by(_Message.id)
+            )
+            return [Message(r.id, r.role, r.text, r.route, r.entry_id) for r in rows]
+
+    def turns(self, key: str) -> list[Turn]:
+        """The conversation as turns for the engine."""
+        return [
+            Turn("user" if m.role == "user" else "assistant", m.text) for m in self.history(key)
+        ]
+
+    def rate(self, message_id: int, *, good: bool, reason: str = "") -> None:
+        """Keep a thumb; a second one replaces the first.
+
+        Raises:
+            FeatherdeskError: there is no such reply.
+        """
+        with self._session() as session:
+            if session.get(_Message, message_id) is None:
+                raise FeatherdeskError(f"there is no reply number {message_id}")
+            known = session.scalar(
+                sql.select(_Feedback).where(_Feedback.message_id == message_id)
+            )
+            if known is None:
+                known = _Feedback(message_id=message_id, at=_now(), good=good)
+                session.add(known)
+            known.good, known.reason, known.at = good, _kept(reason), _now()
+
+    def hand_off(self, key: str, reason: str, note: str = "") -> str:
+        """Record that a person is wanted; returns the number the customer is told.
+
+        A conversation with an open request keeps its number.
+        """
+        with self._session() as session:
+            known = session.scalar(sql.select(_Handoff).where(_Handoff.conversation == key))
+            if known is None:
+                known = _Handoff(conversation=key, at=_now(), reason=reason)
+                session.add(known)
+            if note:
+                known.note = _kept(note)
+            session.flush()
+            return f"H-{known.id:05d}"
+
+    def open_request(self, key: str) -> str | None:
+        """The number of a conversation's hand-off request, if it has one."""
+        with self._session() as session:
+            known = session.scalar(sql.select(_Handoff.id).where(_Handoff.conversation == key))
+            return None if known is None else f"H-{known:05d}"
+
+    def inbox(self) -> list[InboxItem]:
+        """Hand-offs, thumbs down and unanswered questions, newest first."""
+        with self._session() as session:
+            items = [*_handoffs(session), *_thumbs_down(session), *_unanswered(session)]
+        return sorted(items, key=lambda item: item.at, reverse=True)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+
+def _handoffs(session: Session) -> Iterator[InboxItem]:
+    for row in session.scalars(sql.select(_Handoff)):
+        asked = session.scalar(
+            sql.select(_Message.text)
+            .where(_Message.conversation == row.conversation, _Message.role == "user")
+            .order_by(_Message.id.desc()).limit(1)
+        )
+        yield InboxItem("handoff", _iso(row.at), asked or "", "", "", row.note or row.reason,
+                        f"H-{row.id:05d}")
+
+
+def _thumbs_down(session: Session) -> Iterator[InboxItem]:
+    pairs: Sequence[sql.Row[tuple[_Feedback, _Message]]] = session.execute(
+        sql.select(_Feedback, _Message).join(_Message, _Feedback.message_id == _Message.id)
+        .where(_Feedback.good.is_(False))
+    ).all()
+    for feedback, told in pairs:
+        yield InboxItem("thumb_down", _iso(feedback.at), _asked_before(session, told), told.text,
+                        told.entry_id, feedback.reason, str(told.id))
+
+
+def _unanswered(session: Session) -> Iterator[InboxItem]:
+    rows = session.scalars(
+        sql.select(_Message).where(_Message.role == "assistant",
+                                   _Message.route == RouteKind.HANDOFF.value)
+    )
+    for told in rows:
+        yield InboxItem("unanswered", _iso(told.at), _asked_before(session, told), "",
+                        told.entry_id, "", str(told.id))
+
+
+def _asked_before(session: Session, told: _Message) -> str:
+    return session.scalar(
+        sql.select(_Message.text)
+        .where(_Message.conversation == told.conversation, _Message.role == "user",
+               _Message.id < told.id)
+        .order_by(_Message.id.desc()).limit(1)
+    ) or ""
+
+
+def _kept(text: str) -> str:
+    return masked(text)[:_MAX_TEXT].replace("\x00", "")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _iso(at: datetime) -> str:
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat(timespec="seconds")
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,257 @@
+"""One turn: route, generate from what passed, check against the sources, cite.
+
+The customer always gets something true: a grounded reply, the curated text, or a person. Holds
+no conversation; knows nothing of HTTP or of storage.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .artifacts import Manifest, verify
+from .config import BotConfig, Generation, load_config
+from .encoder import open_encoder
+from .errors import ArtifactError, GenerationError
+from .grounding import StreamGuard, unsupported
+from .index import Index
+from .prompt import REFUSAL, contract_hash, render
+from .router import Calibration, Router
+from .runtime import Generator, OnnxGenerator
+from .texts import say
+from .types import (
+    Author,
+    Citation,
+    Entry,
+    Handoff,
+    HandoffReason,
+    Reply,
+    Route,
+    RouteKind,
+    StreamEvent,
+    Turn,
+)
+
+__all__ = ["MAX_QUESTION", "Agent"]
+
+MAX_QUESTION = 2000
+_GENERATING = frozenset({RouteKind.ANSWER})
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class Agent:
+    """A loaded bot: `ask` for a whole reply, `stream` for one as it is written."""
+
+    router: Router
+    generator: Generator | None
+    config: BotConfig
+    manifest: Manifest
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path | str, *, threads: int | None = None, device: str = "cpu",
+             generate: bool = True) -> "Agent":
+        """Load a bot folder and verify it; `generate=False` leaves the generator closed.
+
+        Raises:
+            ArtifactError: the folder is missing, changed, or made under another prompt contract.
+        """
+        folder = Path(folder)
+        manifest = Manifest.load(folder)
+        verify(folder, manifest)
+        if manifest.prompt_contract != contract_hash():
+            raise ArtifactError(
+                f"{folder} was built under another prompt contract than this version serves; "
+                "build it anew"
+            )
+        config = load_config(folder / "bot.toml")
+        cores = config.generation.threads if threads is None else threads
+        cores = cores or available_cores()
+        encoder = open_encoder(manifest.encoder, folder / "encoder", cores)
+        index = Index.load(folder / "knowledge", encoder)
+        calibration = Calibration.load(folder / "knowledge" / "calibration.json")
+        generator = OnnxGenerator(folder / "generator", cores, device) if generate else None
+        return cls(Router(index, calibration, frozenset(manifest.writes)), generator, config,
+                   manifest, folder)
+
+    def entry(self, entry_id: str) -> Entry:
+        """The entry with an id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for entry in self.router.index.entries:
+            if entry.id == entry_id:
+                return entry
+        raise KeyError(entry_id)
+
+    def ask(self, question: str, history: Sequence[Turn] = (), *,
+            stopped: Callable[[], bool] = _never) -> Reply:
+        """One reply."""
+        reply = None
+        for event in self.stream(question, history, stopped=stopped):
+            reply = event.reply or reply
+        assert reply is not None
+        return reply
+
+    def route(self, question: str, history: Sequence[Turn] = ()) -> Reply:
+        """The reply without generation: what would be answered from."""
+        began = time.perf_counter()
+        question = _bounded(question)
+        route = self.router.route(question, history)
+        ms = {"route": _since(began), "total": _since(began)}
+        if route.kind in _GENERATING:
+            return self._from_entries(route, Author.CURATED, ms)
+        return self._ready(route, question, ms)
+
+    def stream(self, question: str, history: Sequence[Turn] = (), *,
+               stopped: Callable[[], bool] = _never) -> Iterator[StreamEvent]:
+        """Released words as they are written, then the reply."""
+        began = time.perf_counter()
+        question = _bounded(question)
+        if not question:
+            yield StreamEvent(reply=self._empty())
+            return
+        route = self.router.route(question, history)
+        ms = {"route": _since(began)}
+        if route.kind not in _GENERATING or self.generator is None:
+            reply = (
+                self._from_entries(route, Author.CURATED, ms) if route.kind in _GENERATING
+                else self._ready(route, question, ms)
+            )
+            yield StreamEvent(reply=_timed(reply, ms, began))
+            return
+        yield from self._written(self.generator, route, question, history, ms, began, stopped)
+
+    def _written(self, generator: Generator, route: Route, question: str,
+                 history: Sequence[Turn], ms: dict[str, float], began: float,
+                 stopped: Callable[[], bool]) -> Iterator[StreamEvent]:
+        """The model writes; what it writes is released as far as the sources hold it."""
+        settings = self.config.generation
+        entries = [self.entry(entry_id) for entry_id in route.passed]
+        ids = [i for text in render(entries, question, history).texts
+               for i in generator.encode(text)]
+        refusal = generator.encode(REFUSAL)[0]
+        guard = StreamGuard(_sources(entries))
+        written: list[int] = []
+        raw, refused, failed = "", False, False
+        deadline = time.monotonic() + settings.timeout
+        try:
+            for step in generator.generate(ids, max_tokens=settings.max_tokens, deadline=deadline,
+                                           stopped=stopped, first_veto=(
+                                               refusal, self._refusal_threshold(settings))):
+                written.append(step.token)
+                raw = generator.decode(written)
+                if written[0] == refusal:
+                    refused = raw.startswith(REFUSAL[:5])
+                    if refused and len(raw) >= len(REFUSAL):
+                        break
+                    continue
+                delta = guard.feed(raw)
+                if guard.failed:
+                    break
+                if delta:
+                    ms.setdefault("first_token", _since(began))
+                    yield StreamEvent(delta=delta)
+        except GenerationError:
+            failed = True
+        delta = "" if refused or failed else guard.finish()
+        if delta:
+            ms.setdefault("first_token", _since(began))
+            yield StreamEvent(delta=delta)
+        ms["generate"] = _since(began) - ms["route"]
+        reply = self._judged(route, entries, raw.strip(), refused=refused,
+                             rejected=failed or bool(guard.failed) or not raw.strip(),
+                             missing=guard.failed, ms=ms)
+        yield StreamEvent(reply=_timed(replace(reply, tokens=len(written)), ms, began))
+
+    def _refusal_threshold(self, settings: Generation) -> float:
+        return settings.refusal if settings.refusal >= 0 else self.manifest.refusal
+
+    def _judged(self, route: Route, entries: Sequence[Entry], raw: str, *, refused: bool,
+                rejected: bool, missing: tuple[str, ...], ms: dict[str, float]) -> Reply:
+        if refused:
+            gone = replace(route, kind=RouteKind.HANDOFF, reason=HandoffReason.NOT_IN_ENTRIES)
+            return replace(self._no_answer(gone, entries[0].language, ms), raw_text=raw,
+                           author=Author.MODEL)
+        if rejected:
+            curated = self._from_entries(route, Author.FALLBACK, ms)
+            return replace(curated, raw_text=raw, unsupported=missing)
+        cited = _cited(raw, entries)
+        return Reply(text=raw, raw_text=raw, route=route, author=Author.MODEL, ms=ms,
+                     citations=cited, model=self.manifest.adapter)
+
+    def _ready(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
+        """The reply of a route that needs no model."""
+        if route.kind is RouteKind.SMALLTALK:
+            return Reply(route.reply, route, Author.CURATED, ms=ms)
+        if route.kind is RouteKind.VERBATIM:
+            return self._from_entries(route, Author.CURATED, ms)
+        language = _language(question)
+        if route.kind is RouteKind.CLARIFY:
+            offered = [self.entry(match.entry_id) for match in route.matches[:3]]
+            return Reply(say("clarify", language), route, Author.CURATED, ms=ms,
+                         citations=tuple(_citation(entry) for entry in offered))
+        return self._no_answer(route, language, ms)
+
+    def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
+        reason = route.reason or HandoffReason.NO_MATCH
+        text = say("requested" if reason is HandoffReason.REQUESTED else "no_answer", language)
+        return Reply(text, route, Author.CURATED, handoff=Handoff(reason), ms=ms)
+
+    def _from_entries(self, route: Route, author: Author, ms: dict[str, float]) -> Reply:
+        """The curated text: of the best entry, or of each part's when two things were asked."""
+        entries = [self.entry(entry_id) for entry_id in route.passed[: route.parts]]
+        return Reply("\n\n".join(entry.answer for entry in entries), route, author, ms=ms,
+                     citations=tuple(_citation(entry) for entry in entries))
+
+    def _empty(self) -> Reply:
+        route = Route(RouteKind.SMALLTALK, 0.0, 0.0, reply=say("empty", "en"))
+        return Reply(route.reply, route, Author.CURATED, ms={"total": 0.0})
+
+
+def available_cores() -> int:
+    """The cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _bounded(question: str) -> str:
+    """The question without control characters, cut at MAX_QUESTION."""
+    printable = "".join(c for c in question if c.isprintable() or c in "\n\t")
+    return " ".join(printable.split())[:MAX_QUESTION]
+
+
+def _sources(entries: Sequence[Entry]) -> list[str]:
+    return [f"{entry.answer}\n{entry.question}" for entry in entries]
+
+
+def _cited(text: str, entries: Sequence[Entry]) -> tuple[Citation, ...]:
+    """The fewest entries, best first, that hold all the text claims."""
+    for count in range(1, len(entries) + 1):
+        for start in range(len(entries) - count + 1):
+            chosen = entries[start : start + count]
+            if not unsupported(text, _sources(chosen)):
+                return tuple(_citation(entry) for entry in chosen)
+    return tuple(_citation(entry) for entry in entries)
+
+
+def _citation(entry: Entry) -> Citation:
+    return Citation(entry.id, entry.answer, entry.question, entry.url)
+
+
+def _language(text: str) -> str:
+    return "zh" if any("一" <= c <= "鿿" for c in text) else "en"
+
+
+def _since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 2)
+
+
+def _timed(reply: Reply, ms: dict[str, float], began: float) -> Reply:
+    return replace(reply, ms={**ms, "total": _since(began)})

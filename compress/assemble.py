@@ -1,0 +1,93 @@
+"""Puts base models and generators together, once, in the cache.
+
+GGUF to a Hugging Face folder; base and adapter to a merged, exported generator folder. Knows
+nothing of bots.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ..agent.artifacts import atomic_folder, cache_root
+from ..agent.catalog import fetch, local_folder
+from ..agent.generators import check_adapter
+
+__all__ = ["assemble_base", "assemble_generator"]
+
+Notify = Callable[[str], None]
+_RECIPE = "2"
+
+
+def assemble_base(name: str, notify: Notify = lambda _: None) -> Path:
+    """The Hugging Face folder of a base model, made from its GGUF where that is the source."""
+    given = local_folder(name)
+    if given is not None:
+        return given
+    source = fetch(name, notify)
+    if not (source / "model.gguf").exists():
+        return source
+    target = cache_root() / "assembled" / f"{name}-{_RECIPE}"
+    if not (target / "config.json").exists():
+        notify(f"reading {name}")
+        with atomic_folder(target) as fresh:
+            _from_gguf(source, fresh)
+    return target
+
+
+def _from_gguf(source: Path, out: Path) -> None:
+    """De-quantize to fp32 safetensors and write the tokenizer llama.cpp reads from the file.
+
+    transformers drops the pre-tokenizer's digit split, which the model was trained with.
+    """
+    import torch
+    from tokenizers import Tokenizer, pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as messages
+
+    messages.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    AutoModelForCausalLM.from_pretrained(
+        source, gguf_file="model.gguf", dtype=torch.float32
+    ).save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file="model.gguf")
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer.save_pretrained(scratch)
+        for name in ("tokenizer.json", "chat_template.jinja"):
+            shutil.copy(Path(scratch) / name, out / name)
+    exact = Tokenizer.from_file(str(out / "tokenizer.json"))
+    exact.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    ])
+    exact.save(str(out / "tokenizer.json"))
+
+
+def assemble_generator(base: str, adapter: Path | None, target: Path, precision: str = "int4",
+                       notify: Notify = lambda _: None) -> dict[str, object]:
+    """Write the generator folder of base and adapter; returns the measured parity."""
+    from .export import Precision, export
+    from .model import merge
+
+    if adapter is not None:
+        check_adapter(base, adapter)
+    folder = assemble_base(base, notify)
+    scratch = None
+    try:
+        if adapter is not None:
+            notify(f"merging {adapter.name}")
+            scratch = Path(tempfile.mkdtemp(dir=_made(cache_root())))
+            merge(folder, adapter, scratch / "merged")
+            folder = scratch / "merged"
+        notify(f"exporting to {precision} ONNX")
+        return asdict(export(folder, target, Precision(precision)))
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,121 @@
+"""The commands that need torch: finetune and export. Imports it only when they run."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from ..agent.errors import ConfigError, MissingExtraError
+
+__all__ = ["export", "finetune"]
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _needs_train() -> None:
+    from importlib.util import find_spec
+
+    for package in ("torch", "transformers", "peft"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+
+
+@click.command()
+@click.argument("source", metavar="BOT.toml|ROWS.jsonl", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The adapter folder.")
+@click.option("--base", default="smollm2-135m-instruct", help="Base model: catalogue id or folder.")
+@click.option("--start-from", default="", help="Continue this adapter.")
+@click.option("--method", type=click.Choice(["lora", "qlora", "dora", "adalora"]), default="lora")
+@click.option("--rank", type=int, default=16, show_default=True)
+@click.option("--learning-rate", type=float, default=8e-4, show_default=True)
+@click.option("--epochs", type=float, default=1.0, show_default=True)
+@click.option("--max-steps", type=int, default=0, help="Stop after this many steps.")
+@click.option("--first-layer", type=int, default=6, show_default=True,
+              help="Leave the layers below it alone.")
+@click.option("--compiled", is_flag=True, help="torch.compile: slower start, faster steps.")
+@click.option("--seed", type=int, default=7, show_default=True)
+def finetune(source: Path, *, out: Path, base: str, start_from: str, method: str, rank: int,
+             learning_rate: float, epochs: float, max_steps: int, first_layer: int,
+             compiled: bool, seed: int) -> None:
+    """Train an adapter: on a bot's own FAQ, or on a file of training rows.
+
+    An interrupted run goes on from its checkpoint when the same command is given again.
+    """
+    _needs_train()
+    from ..agent.generators import adapter_folder
+    from . import dataset
+    from .assemble import assemble_base
+    from .finetune import Method, TrainingConfig
+    from .finetune import finetune as run
+
+    config = TrainingConfig(method=Method(method), rank=rank, alpha=2 * rank, epochs=epochs,
+                            learning_rate=learning_rate, max_steps=max_steps,
+                            first_layer=first_layer, compiled=compiled, seed=seed)
+    if source.suffix == ".toml":
+        base, start_from, config, rows = _of_bot(source, config)
+    else:
+        rows = list(dataset.load(source))
+    start = adapter_folder(start_from)
+    training, validation = dataset.split(rows, 0.05, seed)
+    result = run(assemble_base(base, _say), training, validation[:80], out, config,
+                 start_from=start)
+    write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
+    click.echo(json.dumps(asdict(replace(result, curve=()))))
+
+
+def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, TrainingConfig, list[Row]]":  # type: ignore[name-defined] # noqa: F821
+    """Base, adapter, settings and rows for the FAQ of a bot.toml."""
+    from ..agent.config import load_config
+    from ..agent.ingest import read_faq
+    from .corpora import bot_rows, load_topics
+    from .finetune import Method
+
+    told = load_config(source)
+    settings = told.finetune
+    try:
+        method = Method(settings.method)
+    except ValueError:
+        raise ConfigError(
+            f"{source}: finetune.method must be one of {', '.join(Method)}, not {settings.method!r}"
+        ) from None
+    entries = [e for name in told.bot.faq for e in read_faq(source.parent / name)]
+    rows = list(bot_rows(entries, load_topics(), settings.rows, settings.seed))
+    own = replace(config, method=method, rank=settings.rank, alpha=2 * settings.rank,
+                  epochs=settings.epochs, learning_rate=settings.learning_rate,
+                  seed=settings.seed, evaluate_every=25, minutes=settings.minutes)
+    return told.generation.base, told.generation.adapter, own, rows
+
+
+def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> None:
+    """Write card.json: what the adapter was trained on, and under which prompt contract."""
+    from ..agent.catalog import find, local_folder
+    from ..agent.generators import adapter_folder, card
+    from ..agent.prompt import contract_hash
+
+    before = adapter_folder(start_from)
+    told = {
+        "name": re.sub(r"[^\w.-]", "-", folder.name), "base": base,
+        "base_sha256": "" if local_folder(base) else find(base).sha256,
+        "prompt_contract": contract_hash(), "data": data, "start_from": start_from,
+        "refusal_threshold": card(before).get("refusal_threshold", 0.5) if before else 0.5,
+    }
+    (folder / "card.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The generator folder.")
+@click.option("--adapter", default="", help="Merge this adapter first.")
+@click.option("--precision", type=click.Choice(["int4", "fp32"]), default="int4")
+def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
+    """Export a model (catalogue id or folder) to an ONNX generator folder, with proof."""
+    _needs_train()
+    from ..agent.generators import adapter_folder
+    from .assemble import assemble_generator
+
+    parity = assemble_generator(model, adapter_folder(adapter), out, precision, _say)
+    click.echo(json.dumps(parity))

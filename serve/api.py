@@ -1,0 +1,218 @@
+"""The HTTP API: OpenAI-style chat completions, health and readiness; the page mounts after it."""
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..agent.commands import reply_json
+from ..agent.conversations import new_key
+from ..agent.engine import MAX_QUESTION
+from ..agent.errors import FeatherdeskError
+from ..agent.types import Reply, StreamEvent, Turn
+from .live import LiveBot
+from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
+
+__all__ = ["create_app"]
+
+log = logging.getLogger(__name__)
+Page = Callable[[LiveBot], FastAPI]
+
+
+class ChatMessage(BaseModel):
+    """One message of an OpenAI-style request; `system` messages are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+    role: Literal["system", "user", "assistant", "developer"]
+    content: str = Field(max_length=100_000)
+
+
+class ChatRequest(BaseModel):
+    """What is read of an OpenAI-style request; sampling settings are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+    messages: list[ChatMessage] = Field(min_length=1, max_length=200)
+    model: str = ""
+    stream: bool = False
+    user: str = ""
+
+
+class _Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.replies = Counter("featherdesk_replies", "Replies by route and author.",
+                               ["route", "author"], registry=self.registry)
+        self.seconds = Histogram("featherdesk_reply_seconds", "Whole replies.",
+                                 registry=self.registry)
+        self.first = Histogram("featherdesk_first_token_seconds", "First released word.",
+                               registry=self.registry)
+
+    def saw(self, reply: Reply) -> None:
+        self.replies.labels(reply.route.kind.value, reply.author.value).inc()
+        self.seconds.observe(reply.ms.get("total", 0.0) / 1000)
+        if "first_token" in reply.ms:
+            self.first.observe(reply.ms["first_token"] / 1000)
+
+
+def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> FastAPI:
+    """The ASGI app. `page` makes the chat page, mounted at / once it is ready."""
+    ready = asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            mounting = asyncio.create_task(_mount(app, bot, page, stack, ready))
+            yield
+            if not mounting.done():
+                mounting.cancel()
+        bot.store.close()
+
+    app = FastAPI(title="Featherdesk", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(SecurityHeaders)
+    _errors(app)
+    _health(app, bot, ready if page else None)
+    _completions(app, bot, key)
+    return app
+
+
+async def _mount(app: FastAPI, bot: LiveBot, page: Page | None, stack: AsyncExitStack,
+                 ready: asyncio.Event) -> None:
+    """Import and build the page off the event loop, then hang it at the root."""
+    if page is None:
+        return
+    shell = await asyncio.to_thread(page, bot)
+    await stack.enter_async_context(shell.router.lifespan_context(shell))
+    app.mount("/", shell)
+    ready.set()
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return error_json(400, f"{where or 'body'}: {first['msg']}")
+
+    @app.exception_handler(FeatherdeskError)
+    async def failed(_: Request, error: FeatherdeskError) -> JSONResponse:
+        return error_json(500, str(error), "server_error")
+
+
+def _health(app: FastAPI, bot: LiveBot, page: asyncio.Event | None) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, object]:
+        """Questions are answered; `page` tells whether the chat page is there too."""
+        return {"status": "ready", "bot": bot.agent.manifest.name,
+                "page": page is not None and page.is_set()}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, object]:
+        """The one model this server answers with."""
+        manifest = bot.agent.manifest
+        return {"object": "list", "data": [
+            {"id": manifest.name, "object": "model", "owned_by": "featherdesk", "created": 0}
+        ]}
+
+
+def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
+    metrics = _Metrics()
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        """Counters for Prometheus."""
+        return PlainTextResponse(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def completions(
+        request: ChatRequest, authorization: Annotated[str | None, Header()] = None
+    ) -> Response:
+        """Answer the last user message; with `stream`, as server-sent events."""
+        if not key_accepted(authorization, key):
+            return error_json(401, "the key is missing or wrong", "authentication_error")
+        turns = [Turn("assistant" if m.role == "assistant" else "user", m.content)
+                 for m in request.messages if m.role in {"user", "assistant"}]
+        if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
+            return error_json(400, "messages: the last message must be a user's, and not empty")
+        question = turns[-1].content
+        if len(question) > MAX_QUESTION:
+            return error_json(400, f"the question is over {MAX_QUESTION} characters; shorten it")
+        if request.stream:
+            events = _sse(bot, question, turns[:-1], metrics)
+            return StreamingResponse(events, media_type="text/event-stream")
+        reply = await asyncio.to_thread(bot.agent.ask, question, turns[:-1])
+        _finished(bot, question, reply, metrics)
+        return JSONResponse(_whole(bot, reply))
+
+
+def _finished(bot: LiveBot, question: str, reply: Reply, metrics: _Metrics) -> None:
+    metrics.saw(reply)
+    bot.store.add(f"api-{new_key()}"[:64], question, reply)
+
+
+def _whole(bot: LiveBot, reply: Reply) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion",
+        "created": int(time.time()), "model": bot.agent.manifest.name,
+        "choices": [{"index": 0, "finish_reason": "stop",
+                     "message": {"role": "assistant", "content": reply.text}}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": reply.tokens,
+                  "total_tokens": reply.tokens},
+        "featherdesk": reply_json(reply),
+    }
+
+
+def _sse(bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics) -> Iterator[str]:
+    """Chunks in OpenAI's format; a rejected reply ends with one chunk of the curated text."""
+    identity, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+    gone = False
+
+    def chunk(delta: dict[str, str], finish: str | None = None, **extra: object) -> str:
+        told = {"id": identity, "object": "chat.completion.chunk", "created": created,
+                "model": bot.agent.manifest.name, **extra,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+
+    def stopped() -> bool:
+        return gone
+
+    try:
+        yield chunk({"role": "assistant"})
+        shown = ""
+        for event in bot.agent.stream(question, history, stopped=stopped):
+            if event.delta:
+                shown += event.delta
+                yield chunk({"content": event.delta})
+            if event.reply is not None:
+                yield from _last(event, shown, chunk)
+                _finished(bot, question, event.reply, metrics)
+        yield "data: [DONE]\n\n"
+    except FeatherdeskError as error:
+        yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"
+    finally:
+        gone = True
+
+
+def _last(event: StreamEvent, shown: str, chunk: Callable[..., str]) -> Iterator[str]:
+    reply = event.reply
+    assert reply is not None
+    replaces = reply.text.strip() != shown.strip()
+    if replaces:
+        yield chunk({"content": ("\n\n" if shown else "") + reply.text})
+    receipt = {**reply_json(reply), "replaces": replaces and bool(shown)}
+    yield chunk({}, "stop", featherdesk=receipt)

@@ -1,0 +1,270 @@
+"""The chat page: Gradio over one bot, streaming, with sources, thumbs and the way to a person.
+
+Nothing on the page comes from another host. Conversations are kept by a random key in the
+browser; what is shown is what is stored, masked. Knows nothing of routing.
+"""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from ..agent.config import Handoff
+from ..agent.conversations import Message, new_key
+from ..agent.engine import MAX_QUESTION
+from ..agent.errors import FeatherdeskError
+from ..agent.types import Citation, Reply, RouteKind
+from .live import LiveBot
+from .render import safe_markdown
+from .words import WORDS, Words, language_of
+
+__all__ = ["create_page"]
+
+_SUGGESTIONS = 4
+Bubble = dict[str, Any]
+
+
+def create_page(bot: LiveBot) -> FastAPI:
+    """An ASGI app with the page at its root."""
+    theme = gr.themes.Soft(
+        primary_hue="emerald", neutral_hue="slate",
+        font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    css = (files(__package__) / "page.css").read_text(encoding="utf-8")
+    config = bot.agent.config
+    page = _Page(bot)
+    title = config.page.title or bot.agent.manifest.name
+    with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as blocks:
+        page.lay_out(title)
+        page.connect(blocks)
+    blocks.queue(default_concurrency_limit=8, max_size=64)
+    shell = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(shell, blocks, path="/", theme=theme, css=css, show_error=False,
+                               footer_links=[])
+
+
+class _Page:
+    """Widgets and what happens to them."""
+
+    def __init__(self, bot: LiveBot) -> None:
+        self.bot = bot
+
+    def lay_out(self, title: str) -> None:
+        """Make the widgets."""
+        words = WORDS["en"]
+        with gr.Row(elem_id="top"):
+            gr.Markdown(f"## {safe_markdown(title)}", elem_id="title")
+            self.language = gr.Radio(
+                [("English", "en"), ("中文", "zh")], value="en", label=words.language,
+                show_label=False, container=False, elem_id="language", min_width=150, scale=0,
+            )
+        self.key = gr.BrowserState("", storage_key="featherdesk-conversation")
+        self.ids = gr.State([])
+        self.chatbot = gr.Chatbot(
+            label=words.chat, show_label=False, elem_id="chat", sanitize_html=True, height="62vh",
+            buttons=["copy"], placeholder=words.greeting.format(name=safe_markdown(title)),
+            layout="bubble", feedback_options=("Like", "Dislike"),
+        )
+        self.choices = gr.Radio([], label=words.choose, visible=False, elem_id="choices")
+        with gr.Row(visible=False, elem_id="reason-row") as self.reason_row:
+            self.reason = gr.Textbox(label=words.reason, placeholder=words.reason_hint, scale=4,
+                                     max_length=400, elem_id="reason")
+            self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
+        self.suggestions = [
+            gr.Button(text, size="sm", elem_classes="suggestion", min_width=120)
+            for text in self._suggested("en")
+        ]
+        with gr.Row(elem_id="ask"):
+            self.question = gr.Textbox(
+                placeholder=words.placeholder, show_label=False, label=words.placeholder,
+                lines=1, max_lines=5, scale=6, autofocus=True, elem_id="question", container=False,
+            )
+            self.send = gr.Button(words.send, variant="primary", scale=1, min_width=90,
+                                  elem_id="send")
+        with gr.Row(elem_id="actions"):
+            self.person = gr.Button(words.person, size="sm", elem_id="person", min_width=140)
+            self.fresh = gr.Button(words.fresh, size="sm", elem_id="fresh", min_width=110)
+        self.contact = gr.Markdown(self._contact(bot_handoff(self.bot)), elem_id="contact")
+        self.rated = gr.State(None)
+
+    def connect(self, blocks: gr.Blocks) -> None:
+        """Say what happens on which event."""
+        talk = [self.chatbot, self.question, self.ids, self.choices]
+        given = [self.question, self.chatbot, self.ids, self.key, self.language]
+        for trigger in (self.question.submit, self.send.click):
+            trigger(self.turn, given, talk, show_progress="hidden", api_visibility="private")
+        for button in self.suggestions:
+            button.click(self.turn, [button, *given[1:]], talk, show_progress="hidden",
+                         api_visibility="private")
+        self.choices.input(self.turn, [self.choices, *given[1:]], talk, show_progress="hidden",
+                           api_visibility="private")
+        self.chatbot.like(self.rate, [self.ids, self.language],
+                          [self.reason_row, self.rated], api_visibility="private")
+        for trigger in (self.reason.submit, self.reason_send.click):
+            trigger(self.explain, [self.rated, self.reason, self.language],
+                    [self.reason_row, self.reason], api_visibility="private")
+        self.person.click(self.hand_off, [self.chatbot, self.key, self.language],
+                          [self.chatbot, self.key], api_visibility="private")
+        self.fresh.click(self.forget, None, [self.chatbot, self.key, self.ids, self.choices],
+                         api_visibility="private")
+        labels = [self.question, self.send, self.person, self.fresh, self.choices, self.reason,
+                  self.reason_send, self.chatbot, *self.suggestions]
+        self.language.change(self.translate, self.language, labels, api_visibility="private")
+        blocks.load(self.restore, [self.key],
+                    [self.key, self.chatbot, self.ids, self.language], api_visibility="private")
+
+    def turn(self, question: str, shown: list[Bubble], ids: list[int], key: str,
+             language: str) -> Iterator[tuple[object, ...]]:
+        """One question: the words as they are released, then the reply with its sources."""
+        words = WORDS[language]
+        question = (question or "").strip()
+        if not question:
+            yield shown, "", ids, gr.skip()
+            return
+        if len(question) > MAX_QUESTION:
+            gr.Warning(words.too_long.format(limit=MAX_QUESTION))
+            yield shown, question, ids, gr.skip()
+            return
+        shown = [*shown, _bubble("user", question), _bubble("assistant", "…")]
+        ids = [*ids, -1, -1]
+        yield shown, "", ids, gr.Radio(visible=False)
+        text = ""
+        try:
+            history = self.bot.store.turns(key) if key else []
+            for event in self.bot.agent.stream(question, history):
+                if event.delta:
+                    text += event.delta
+                    shown[-1] = _bubble("assistant", text)
+                    yield shown, "", ids, gr.skip()
+                if event.reply is not None:
+                    ids[-1] = self.bot.store.add(key, question, event.reply)
+                    shown = [*shown[:-1], *_bubbles(event.reply, words)]
+                    ids = ids + [ids[-1]] * (len(shown) - len(ids))
+                    yield shown, "", ids, self._choices(event.reply, words)
+        except FeatherdeskError:
+            shown[-1] = _bubble("assistant", words.offline)
+            yield shown, "", ids, gr.skip()
+
+    def _choices(self, reply: Reply, words: Words) -> gr.Radio:
+        """The entries to choose from, when the bot asks which one is meant."""
+        if reply.route.kind is not RouteKind.CLARIFY:
+            return gr.Radio(visible=False)
+        return gr.Radio([c.question for c in reply.citations], label=words.choose, value=None,
+                        visible=True)
+
+    def rate(self, ids: list[int], language: str,
+             event: gr.LikeData) -> tuple[gr.Row, int | None]:
+        """A thumb; down asks for the reason."""
+        place = event.index[0] if isinstance(event.index, tuple | list) else event.index
+        if not isinstance(place, int) or place >= len(ids) or ids[place] < 0:
+            return gr.Row(visible=False), None
+        good = event.liked is True or event.liked == "Like"
+        self.bot.store.rate(ids[place], good=good)
+        if good:
+            gr.Info(WORDS[language].thanks)
+        return gr.Row(visible=not good), None if good else ids[place]
+
+    def explain(self, rated: int | None, reason: str, language: str) -> tuple[gr.Row, str]:
+        """The reason of a thumb down."""
+        if rated is not None:
+            self.bot.store.rate(rated, good=False, reason=reason or "")
+            gr.Info(WORDS[language].thanks)
+        return gr.Row(visible=False), ""
+
+    def hand_off(self, shown: list[Bubble], key: str, language: str) -> tuple[list[Bubble], str]:
+        """Ask for a person; the customer gets a number, and the same one the second time."""
+        words = WORDS[language]
+        key = key or new_key()
+        known = self.bot.store.open_request(key)
+        number = known or self.bot.store.hand_off(key, "requested")
+        said = (words.person_known if known else words.person_said).format(number=number)
+        contact = self._contact(bot_handoff(self.bot))
+        text = said + ("  \n" + contact if contact else "")
+        return [*shown, {"role": "assistant", "content": text}], key
+
+    def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio]:
+        """Start a new conversation."""
+        return [], new_key(), [], gr.Radio(visible=False)
+
+    def restore(self, key: str,
+                request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
+        """Bring a conversation back after a reload."""
+        language = language_of(request.headers.get("accept-language", ""))
+        if not key or len(key) > 64:
+            return new_key(), [], [], language
+        shown: list[Bubble] = []
+        ids: list[int] = []
+        for message in self.bot.store.history(key):
+            for bubble in self._stored(message, WORDS[language]):
+                shown.append(bubble)
+                ids.append(message.id)
+        return key, shown, ids, language
+
+    def _stored(self, message: Message, words: Words) -> list[Bubble]:
+        bubbles = [_bubble("user" if message.role == "user" else "assistant", message.text)]
+        if message.route in {RouteKind.ANSWER.value, RouteKind.VERBATIM.value}:
+            try:
+                entry = self.bot.agent.entry(message.entry_id)
+            except KeyError:
+                return bubbles
+            cited = Citation(entry.id, entry.answer, entry.question, entry.url)
+            bubbles.append(_source(cited, words))
+        return bubbles
+
+    def translate(self, language: str) -> list[object]:
+        """The page in another language."""
+        words = WORDS.get(language, WORDS["en"])
+        name = safe_markdown(self.bot.agent.config.page.title or self.bot.agent.manifest.name)
+        return [
+            gr.Textbox(placeholder=words.placeholder, label=words.placeholder),
+            words.send, words.person, words.fresh, gr.Radio(label=words.choose),
+            gr.Textbox(label=words.reason, placeholder=words.reason_hint), words.reason_send,
+            gr.Chatbot(label=words.chat, placeholder=words.greeting.format(name=name)),
+            *self._suggested(language),
+        ]
+
+    def _suggested(self, language: str) -> list[str]:
+        """Configured suggestions, else questions of different categories."""
+        agent = self.bot.agent
+        own = list(agent.config.page.suggestions) if language == "en" else []
+        entries = [e for e in agent.router.index.entries if e.language == language] or list(
+            agent.router.index.entries)
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.category not in seen:
+                seen.add(entry.category)
+                own.append(entry.question)
+        own.extend(e.question for e in entries)
+        return list(dict.fromkeys(own))[:_SUGGESTIONS]
+
+    def _contact(self, handoff: Handoff) -> str:
+        parts = [handoff.email, handoff.phone, handoff.url, handoff.hours]
+        return " · ".join(safe_markdown(part) for part in parts if part)
+
+
+def bot_handoff(bot: LiveBot) -> Handoff:
+    """How this bot's customers reach a person."""
+    return bot.agent.config.handoff
+
+
+def _bubble(role: str, text: str) -> Bubble:
+    return {"role": role, "content": safe_markdown(text)}
+
+
+def _source(citation: Citation, words: Words) -> Bubble:
+    """A source that opens: the curated text with its link."""
+    link = f"\n{citation.url}" if citation.url else ""
+    return {
+        "role": "assistant", "content": safe_markdown(citation.quote + link),
+        "metadata": {"title": f"{words.source}: {citation.question}", "status": "done"},
+    }
+
+
+def _bubbles(reply: Reply, words: Words) -> list[Bubble]:
+    bubbles = [_bubble("assistant", reply.text)]
+    if reply.route.kind in {RouteKind.ANSWER, RouteKind.VERBATIM}:
+        bubbles.extend(_source(citation, words) for citation in reply.citations[:3])
+    return bubbles

@@ -1,0 +1,86 @@
+"""`featherdesk serve`: the API first, the page right after it."""
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from ..agent.artifacts import Manifest
+from ..agent.errors import FeatherdeskError, MissingExtraError
+
+__all__ = ["run", "serve"]
+
+_LOCAL = {"127.0.0.1", "localhost", "::1"}
+
+
+@click.command()
+@click.argument("bot", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--accept-refused", is_flag=True, help="Serve an artefact that the gate refused.")
+@click.option("--no-page", is_flag=True, help="The API only.")
+def serve(bot: Path, *, host: str, port: int, device: str, accept_refused: bool,
+          no_page: bool) -> None:
+    """Serve a bot: chat page and OpenAI-style API.
+
+    FEATHERDESK_API_KEY, when set, is asked for by the API.
+    """
+    run(bot, host=host, port=port, device=device, accept_refused=accept_refused, page=not no_page)
+
+
+def run(bot: Path, *, host: str, port: int, device: str = "cpu", accept_refused: bool = False,
+        page: bool = True) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        FeatherdeskError: the bot cannot be loaded, was refused, or the port is in use.
+    """
+    try:
+        import uvicorn
+
+        from .api import create_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from None
+    from .live import LiveBot
+
+    manifest = Manifest.load(bot)
+    if manifest.gate and manifest.gate.get("result") == "refused" and not accept_refused:
+        raise FeatherdeskError(f"{bot} was refused by the gate; --accept-refused serves it anyway")
+    listener = _listener(host, port)
+    key = os.environ.get("FEATHERDESK_API_KEY", "")
+    if host not in _LOCAL and not key:
+        click.echo("warning: open to the network without a key; set FEATHERDESK_API_KEY", err=True)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for noisy in ("httpx", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    app = create_app(LiveBot(bot, device), page=_page if page else None, key=key)
+    shown = f"http://{'localhost' if host in _LOCAL else host}:{listener.getsockname()[1]}"
+    click.echo(f"Featherdesk answers at {shown}" + ("  (chat page in a few seconds)" if page else ""))
+    sys.stdout.flush()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _page(bot: "LiveBot") -> "FastAPI":  # type: ignore[name-defined] # noqa: F821
+    from .chat import create_page
+
+    return create_page(bot)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise FeatherdeskError(
+            f"port {port} on {host} cannot be used ({error.strerror}); choose another with --port"
+        ) from None
+    return listener

@@ -1,0 +1,69 @@
+"""`featherdesk demo`: build the sample bot where it is missing, and serve it."""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from ..agent.artifacts import Manifest, cache_root
+from ..agent.build import build
+from ..agent.errors import ArtifactError
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--build-only", is_flag=True, help="Build the sample bot and stop.")
+def demo(*, port: int, no_browser: bool, build_only: bool) -> None:
+    """Serve the sample bot, an outdoor-gear shop; fetches and assembles what is missing."""
+    from .commands import run
+
+    bot = sample_bot()
+    if build_only:
+        click.echo(str(bot))
+        return
+    if not no_browser and port:
+        threading.Thread(target=_open, args=(port,), daemon=True).start()
+    run(bot, host="127.0.0.1", port=port)
+
+
+def sample_bot() -> Path:
+    """The built sample bot in the cache; rebuilt when the sample or the package changed."""
+    bot = cache_root() / "sample" / "bot"
+    with as_file(files("featherdesk") / "models" / "sample") as sample:
+        newest = max(path.stat().st_mtime for path in Path(sample).iterdir())
+        try:
+            Manifest.load(bot)
+            if (bot / "manifest.json").stat().st_mtime >= newest:
+                return bot
+        except ArtifactError:
+            pass
+        began = time.monotonic()
+        build(Path(sample) / "bot.toml", out=bot, quick=True, notify=_note)
+        _note(f"the sample bot is ready after {time.monotonic() - began:.0f} s")
+    return bot
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _open(port: int) -> None:
+    """Open the page once it answers."""
+    address = f"http://127.0.0.1:{port}/"
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(f"{address}readyz", timeout=2) as answer:
+                if b'"page":true' in answer.read():
+                    webbrowser.open(address)
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.5)

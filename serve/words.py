@@ -1,0 +1,59 @@
+"""The words of the chat page, in English and Chinese."""
+
+from dataclasses import dataclass
+
+__all__ = ["WORDS", "Words", "language_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Labels and messages of the page in one language."""
+
+    greeting: str
+    placeholder: str
+    send: str
+    person: str
+    person_said: str
+    person_known: str
+    fresh: str
+    suggested: str
+    source: str
+    choose: str
+    reason: str
+    reason_hint: str
+    reason_send: str
+    thanks: str
+    language: str
+    too_long: str
+    offline: str
+    chat: str
+
+
+WORDS = {
+    "en": Words(
+        greeting="Hello! Ask me anything about **{name}**.",
+        placeholder="Type your question…", send="Send", person="Talk to a person",
+        person_said="A person will look at this conversation. Your number is {number}.",
+        person_known="A person has been asked already. Your number is {number}.",
+        fresh="New chat", suggested="You could ask", source="Source", choose="Choose one",
+        reason="What was wrong?", reason_hint="For example: wrong price", reason_send="Send reason",
+        thanks="Thank you, noted.", language="Language",
+        too_long="Please keep it under {limit} characters.",
+        offline="The server did not answer; please try again.", chat="Conversation",
+    ),
+    "zh": Words(
+        greeting="您好！关于 **{name}** 的问题都可以问我。",
+        placeholder="请输入您的问题…", send="发送", person="联系人工客服",
+        person_said="人工客服会查看这段对话，您的编号是 {number}。",
+        person_known="已经为您联系人工客服，您的编号是 {number}。",
+        fresh="新对话", suggested="您可以问", source="来源", choose="请选择",
+        reason="哪里不对？", reason_hint="例如：价格不对", reason_send="提交原因",
+        thanks="谢谢，已记录。", language="语言", too_long="请不要超过 {limit} 个字符。",
+        offline="服务器没有回应，请再试一次。", chat="对话",
+    ),
+}
+
+
+def language_of(accept: str) -> str:
+    """The page's language for an Accept-Language header."""
+    return "zh" if accept.strip().lower().startswith("zh") else "en"
