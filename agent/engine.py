@@ -146,10 +146,10 @@ class Agent:
                                                refusal, self._refusal_threshold(settings))):
                 written.append(step.token)
                 raw = generator.decode(written)
-                if written[0] == refusal:
-                    refused = raw.startswith(REFUSAL[:5])
-                    if refused and len(raw) >= len(REFUSAL):
-                        break
+                refused = raw.startswith(REFUSAL)
+                if refused:
+                    break
+                if REFUSAL.startswith(raw):
                     continue
                 delta = guard.feed(raw)
                 if guard.failed:

@@ -128,8 +128,8 @@ class StreamGuard:
     """Releases a reply as it is written, word by word, and stops at the first ungrounded claim.
 
     A word is released when the word after it has begun, so numbers, links and names are whole;
-    a sentence is released only when its negations agree with a source, so at most the sentence
-    in hand is held back where it denies something.
+    a sentence that denies more or less than the source sentence it follows is held back until
+    it denies the same.
     """
 
     def __init__(self, sources: Iterable[str]) -> None:
@@ -141,8 +141,7 @@ class StreamGuard:
     def feed(self, text: str) -> str:
         """Take the text so far (all of it) and return what may now be released."""
         self._text = text
-        end = self._safe_end(text)
-        return self._release(end)
+        return self._release(self._safe_end(text))
 
     def finish(self) -> str:
         """Release what is left."""
@@ -169,8 +168,18 @@ class StreamGuard:
         loose = [c for c in claims(text) if not _holds(squeezed, words, c)]
         return tuple(loose) or (unsupported(whole, self._sources) if whole else ())
 
+    def _denies_alike(self, sentence: str) -> bool:
+        """Whether a sentence so far denies just what the source sentence it follows denies."""
+        mine = _content(sentence)
+        pool = [(len(mine & _content(s)), s) for source in self._sources for s in _sentences(source)]
+        best = max((shared for shared, _ in pool), default=0)
+        own = _denials(sentence)
+        near = [s for shared, s in pool if shared == best] if best else []
+        return any(_denials(s) == own for s in near) if near else not own
+
     def _safe_end(self, text: str) -> int:
-        """Up to the last finished word, held at an open number, name or denial."""
+        """Up to the last finished word, held at an open number or name, and from the start of a
+        sentence while it denies more or less than the source."""
         end = max(text.rfind(" "), text.rfind("\n"))
         if end < 0:
             return 0
@@ -180,9 +189,8 @@ class StreamGuard:
         if _HELD.search(last[-1:]) and not last.endswith("."):
             return start
         sentence_start = max((m.end() for m in _SENTENCE.finditer(text[:end])), default=0)
-        denial = _NEGATION.search(text, sentence_start, end)
-        if denial is not None and not _YES_NO.match(text[denial.start() : end]):
-            return min(end, max(denial.start(), sentence_start))
+        if not self._denies_alike(text[sentence_start:end]):
+            return sentence_start
         if last[:1].isupper() and sentence_start < start:
             return start
         return end

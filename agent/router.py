@@ -30,6 +30,7 @@ IN_SCOPE_KEPT = 0.97
 CLARIFY_KEPT = 0.99
 _SHAPE = len(FEATURES) + 1
 _MAX_OWN = 1500
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Router:
             self._scored(text, vector, today)
             for (text, _), vector in zip(asked, vectors, strict=True)
         ]
-        whole = self._whole(question, history, asked, found)
+        whole = self._whole(question, asked, found)
         split = [
             matches for (_, role), matches in zip(asked, found, strict=True) if role == "part"
         ]
@@ -111,17 +112,15 @@ class Router:
         asked.extend((part, "part") for part in parts(question))
         return asked
 
-    def _whole(self, question: str, history: Sequence[Turn], asked: list[tuple[str, str]],
+    def _whole(self, question: str, asked: list[tuple[str, str]],
                found: list[list[Match]]) -> list[Match]:
-        joined = next((m for (_, role), m in zip(asked, found, strict=True) if role == "joined"),
-                      None)
-        if joined is None or not joined:
+        """The matches of the message; of message and turn before where one leans on the other."""
+        roles = [role for _, role in asked]
+        if "joined" not in roles or not refers_back(question):
             return found[0]
+        joined = found[roles.index("joined")]
         alone = found[0][0].score if found[0] else 0.0
-        leans = refers_back(question)
-        if leans or (alone < self.calibration.answer and joined[0].score > alone):
-            return joined
-        return found[0]
+        return joined if joined and joined[0].score > alone else found[0]
 
     def _both_hold(self, split: list[list[Match]]) -> bool:
         tops = [matches[0] for matches in split if matches]
@@ -187,8 +186,9 @@ def calibrate(index: Index, seed: int = 0, today: date | None = None) -> Calibra
         (index.candidates(text, vector, today=today), -1)
         for text, vector in zip(foreign, index.encoder.embed(foreign), strict=True)
     ]
-    weights = _fit([*groups, *away, *strange], _prior(index.encoder.id))
-    return _thresholds(index, weights, groups, away, strange)
+    prior = _prior(index.encoder.id)
+    weights = _fit([*groups, *away, *strange], prior.weights)
+    return _thresholds(index, weights, groups, away, strange, prior)
 
 
 def _own_questions(index: Index, rng: random.Random) -> list[
@@ -232,10 +232,21 @@ def _probability(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
     return np.asarray(1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30))))
 
 
-def _prior(encoder: str) -> NDArray[np.float64]:
-    """Weights fitted once on the sample bot, per encoder: where a small FAQ starts from."""
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """Weights and thresholds fitted once on the sample bot: where a small FAQ starts from."""
+
+    weights: NDArray[np.float64]
+    answer: float
+    accompany: float
+
+
+def _prior(encoder: str) -> _Prior:
     priors = json.loads((files(__package__) / "prior.json").read_text(encoding="utf-8"))
-    return np.array(priors.get(encoder, [0.0] * _SHAPE), np.float64)
+    told = priors.get(encoder)
+    if told is None:
+        return _Prior(np.zeros(_SHAPE), 0.5, 0.25)
+    return _Prior(np.array(told["weights"], np.float64), told["answer"], told["accompany"])
 
 
 def _fit(groups: Sequence[tuple[list[Candidate], int]],
@@ -266,7 +277,7 @@ def _fit(groups: Sequence[tuple[list[Candidate], int]],
 def _thresholds(index: Index, weights: NDArray[np.float64],
                 own: Sequence[tuple[list[Candidate], int]],
                 away: Sequence[tuple[list[Candidate], int]],
-                strange: Sequence[tuple[list[Candidate], int]]) -> Calibration:
+                strange: Sequence[tuple[list[Candidate], int]], prior: _Prior) -> Calibration:
     """Thresholds from the scores themselves.
 
     `answer` is the score that best parts right first entries from questions without an answer,
@@ -279,12 +290,14 @@ def _thresholds(index: Index, weights: NDArray[np.float64],
         score for candidates, owner in own for score, entry in [_best(candidates, weights)]
         if entry != owner for score in [_score_of(candidates, owner, weights)]
     ])
-    if len(right) < 8:
-        right = np.array([0.5, *right])
-    answer = _parting(right, np.concatenate([wrong, missed]))
+    if len(right) < _FEW:
+        answer = max(prior.answer, float(np.quantile(wrong, 0.95)) if len(wrong) else 0.0)
+        right = np.array([answer, *right])
+    else:
+        answer = _parting(right, np.concatenate([wrong, missed]))
     clarify = min(answer, max(float(np.quantile(right, 1 - CLARIFY_KEPT)),
                               float(np.quantile(wrong, 0.97)) if len(wrong) else 0.0))
-    accompany = float(np.quantile(second, 0.3)) if len(second) > 8 else answer / 2
+    accompany = float(np.quantile(second, 0.3)) if len(second) > _FEW else prior.accompany
     return Calibration(
         encoder=index.encoder.id, weights=tuple(float(w) for w in weights), answer=answer,
         clarify=clarify, accompany=max(0.05, min(answer, accompany)),

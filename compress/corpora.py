@@ -86,10 +86,13 @@ def _business(rng: random.Random) -> str:
 
 def _filled(text: str, slots: Mapping[str, tuple[str, ...]], values: dict[str, str],
             rng: random.Random) -> str:
+    """A template with its slots filled: all from one place of their lists, so currencies agree."""
+    place = values.setdefault("", str(rng.randrange(1000)))
+
     def value(found: re.Match[str]) -> str:
         name = found.group(1)
         if name not in values:
-            values[name] = rng.choice(slots[name])
+            values[name] = slots[name][int(place) % len(slots[name])]
         return values[name]
 
     return re.sub(r"\{(\w+)\}", value, text)

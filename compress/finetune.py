@@ -11,6 +11,7 @@ import json
 import math
 import random
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -155,10 +156,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             weights, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
-        warmup = max(1, round(self.total * config.warmup_share))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _cosine(step, warmup, self.total)
-        )
+        self.warmup = max(1, round(self.total * config.warmup_share))
         self.step = self.tokens = self.answer_tokens = 0
         self.seconds = 0.0
         self.best = (math.inf, 0)
@@ -231,8 +229,10 @@ class _Run:
                 f"the loss is not finite at step {self.step}; lower finetune.learning_rate"
             )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        share = _cosine(self.step, self.warmup, self.total)
+        for weights in self.optimizer.param_groups:
+            weights["lr"] = self.config.learning_rate * share
         self.optimizer.step()
-        self.schedule.step()
         if self.config.method is Method.ADALORA:
             self.model.base_model.update_and_allocate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -279,7 +279,9 @@ class _Run:
         better = loss < self.best[0]
         if better:
             self.best = (loss, step)
-            self.model.save_pretrained(self.out)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Adapter .* invalid shape")  # AdaLoRA's rank 0
+                self.model.save_pretrained(self.out)
         return better
 
     def _save_checkpoint(self) -> None:
@@ -323,8 +325,6 @@ class _Run:
         self.answer_tokens, self.seconds = state["answer_tokens"], state["seconds"]
         self.best = (state["best"][0], state["best"][1])
         self.curve = [(step, loss) for step, loss in state["curve"]]
-        for _ in range(self.step):
-            self.schedule.step()
 
     def _finish(self) -> Result:
         result = Result(

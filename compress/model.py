@@ -6,6 +6,7 @@ Knows nothing of training or of export formats.
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
     """
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(load_model(base), adapter).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The following rank_pattern keys")  # AdaLoRA, peft 0.21
+        model = PeftModel.from_pretrained(load_model(base), adapter).eval()
     vocabulary = model.config.vocab_size
     ids = torch.randint(0, vocabulary, (2, 48), generator=torch.Generator().manual_seed(5))
     before = model(input_ids=ids).logits

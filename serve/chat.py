@@ -59,7 +59,7 @@ class _Page:
             gr.Markdown(f"## {safe_markdown(title)}", elem_id="title")
             self.language = gr.Radio(
                 [("English", "en"), ("中文", "zh")], value="en", label=words.language,
-                show_label=False, container=False, elem_id="language", min_width=150, scale=0,
+                show_label=False, container=False, elem_id="language", min_width=230, scale=0,
             )
         self.key = gr.BrowserState("", storage_key="featherdesk-conversation")
         self.ids = gr.State([])
@@ -73,10 +73,11 @@ class _Page:
             self.reason = gr.Textbox(label=words.reason, placeholder=words.reason_hint, scale=4,
                                      max_length=400, elem_id="reason")
             self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
-        self.suggestions = [
-            gr.Button(text, size="sm", elem_classes="suggestion", min_width=120)
-            for text in self._suggested("en")
-        ]
+        with gr.Row(elem_id="suggestions"):
+            self.suggestions = [
+                gr.Button(text, size="sm", elem_classes="suggestion", min_width=160)
+                for text in self._suggested("en")
+            ]
         with gr.Row(elem_id="ask"):
             self.question = gr.Textbox(
                 placeholder=words.placeholder, show_label=False, label=words.placeholder,
@@ -108,8 +109,9 @@ class _Page:
                     [self.reason_row, self.reason], api_visibility="private")
         self.person.click(self.hand_off, [self.chatbot, self.key, self.language],
                           [self.chatbot, self.key], api_visibility="private")
-        self.fresh.click(self.forget, None, [self.chatbot, self.key, self.ids, self.choices],
-                         api_visibility="private")
+        for trigger in (self.fresh.click, self.chatbot.clear):
+            trigger(self.forget, None, [self.chatbot, self.key, self.ids, self.choices],
+                    api_visibility="private")
         labels = [self.question, self.send, self.person, self.fresh, self.choices, self.reason,
                   self.reason_send, self.chatbot, *self.suggestions]
         self.language.change(self.translate, self.language, labels, api_visibility="private")

@@ -1,0 +1,237 @@
+"""Scores a bot on a test file: routing, refusal, correctness raw and sent, grounding, authors.
+
+Every rate comes with a 95 % bootstrap interval. Definitions are DESIGN's: correct means that
+every fact is present and every claim stands in a cited entry; refused means that the route is
+none of answer, verbatim, skill. Knows nothing of how the bot was made.
+"""
+
+import json
+import re
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .commands import history_of, read_questions
+from .engine import Agent
+from .errors import InputError
+from .grounding import unsupported
+from .progress import track
+from .types import Author, Reply, RouteKind, Turn
+
+__all__ = ["Case", "Scored", "evaluate_bot", "facts_present", "load_cases", "score", "table"]
+
+_ANSWERING = frozenset({RouteKind.ANSWER, RouteKind.VERBATIM, RouteKind.SKILL})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of a test file."""
+
+    id: str
+    question: str
+    history: tuple[Turn, ...]
+    entry_ids: tuple[str, ...]
+    facts: tuple[tuple[str, ...], ...]
+    kind: str
+    out_of_scope: bool
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A case with its reply and what of it was right."""
+
+    case: Case
+    reply: Reply
+    first: bool
+    in_three: bool
+    refused: bool
+    offered: bool
+    correct_sent: bool
+    correct_raw: bool
+    grounded: bool
+
+
+def load_cases(path: Path, known: Iterable[str]) -> list[Case]:
+    """Read a test file; `known` are the bot's entry ids.
+
+    Raises:
+        InputError: a line is not a test row, or names an entry the bot does not have.
+    """
+    ids = set(known)
+    cases = []
+    for number, row in read_questions(path):
+        wanted = row.get("entry_ids", [])
+        facts = row.get("facts") or []
+        if not isinstance(wanted, list) or not isinstance(facts, list):
+            raise InputError(path, '"entry_ids" and "facts" must be lists', number)
+        out = bool(row.get("out_of_scope"))
+        missing = [name for name in wanted if name not in ids]
+        if missing and not out:
+            raise InputError(path, f"the bot has no entry {missing[0]!r}; correct entry_ids", number)
+        if not wanted and not out:
+            raise InputError(path, "needs entry_ids, or out_of_scope: true", number)
+        cases.append(Case(
+            str(row.get("id", number)), row["question"], tuple(history_of(path, number, row)),
+            tuple(wanted), tuple(tuple(fact) for fact in facts), str(row.get("kind", "")), out,
+            str(row.get("answer", "")),
+        ))
+    return cases
+
+
+def facts_present(text: str, facts: Sequence[Sequence[str]]) -> bool:
+    """Whether every fact stands in the text in one of its accepted wordings."""
+    flat = _flat(text)
+    return all(any(_holds(flat, _flat(wording)) for wording in fact) for fact in facts)
+
+
+def _holds(text: str, wording: str) -> bool:
+    """As a whole: `3` does not stand in `30`."""
+    head = r"(?<!\d)" if wording[:1].isdigit() else ""
+    tail = r"(?!\d)" if wording[-1:].isdigit() else ""
+    return re.search(head + re.escape(wording) + tail, text) is not None
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.lower().replace("’", "'").split())
+
+
+def score(agent: Agent, case: Case, reply: Reply) -> Scored:
+    """Judge one reply."""
+    ranked = [match.entry_id for match in reply.route.matches]
+    cited = [agent.entry(c.entry_id) for c in reply.citations]
+    sources = [f"{entry.answer}\n{entry.question}" for entry in cited]
+    passed = [agent.entry(i) for i in reply.route.passed]
+    wide = [f"{entry.answer}\n{entry.question}" for entry in passed]
+    refused = reply.route.kind not in _ANSWERING
+    grounded = not unsupported(reply.text, sources) if cited else True
+    raw = reply.raw_text if reply.raw_text else reply.text
+    parts = reply.route.passed[: reply.route.parts] if reply.route.parts > 1 else ranked[:1]
+    return Scored(
+        case=case, reply=reply,
+        first=bool(ranked) and ranked[0] in case.entry_ids,
+        in_three=any(name in case.entry_ids for name in (*ranked[:3], *parts)),
+        refused=refused,
+        offered=reply.route.kind is RouteKind.CLARIFY
+        and any(c.entry_id in case.entry_ids for c in reply.citations),
+        correct_sent=not refused and grounded and facts_present(reply.text, case.facts),
+        correct_raw=bool(raw) and not refused and facts_present(raw, case.facts)
+        and not unsupported(raw, wide),
+        grounded=grounded,
+    )
+
+
+def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:
+    """Ask every question of a test file and report; a JSON-ready dictionary."""
+    agent = Agent.load(folder)
+    cases = load_cases(test, (entry.id for entry in agent.router.index.entries))
+    scored = [score(agent, case, agent.ask(case.question, case.history))
+              for case in track(cases, "evaluating")]
+    report = summary(scored)
+    report["bot"], report["test"], report["rows"] = str(folder), test.name, len(cases)
+    report["model"] = agent.manifest.adapter
+    report["failed"] = [
+        s.case.id for s in scored
+        if (s.case.out_of_scope and not s.refused) or (not s.case.out_of_scope and not s.correct_sent)
+    ]
+    return report
+
+
+def summary(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Every measure over all rows and by kind."""
+    kinds = sorted({s.case.kind for s in scored})
+    return {
+        "all": _measures(scored),
+        "by_kind": {kind: _measures([s for s in scored if s.case.kind == kind]) for kind in kinds},
+        "text": _text_metrics(scored),
+        "latency_ms": _latency(scored),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def _measures(scored: Sequence[Scored]) -> dict[str, Any]:
+    inside = [s for s in scored if not s.case.out_of_scope]
+    outside = [s for s in scored if s.case.out_of_scope]
+    answered = [s for s in scored if s.reply.route.kind is RouteKind.ANSWER]
+    told: dict[str, Any] = {"rows": len(scored)}
+    rates: dict[str, tuple[Sequence[Scored], Callable[[Scored], bool]]] = {
+        "right_entry_first": (inside, lambda s: s.first),
+        "right_entry_in_three": (inside, lambda s: s.in_three),
+        "out_of_scope_refused": (outside, lambda s: s.refused),
+        "in_scope_refused": (inside, lambda s: s.refused and not s.offered),
+        "clarify_right": (inside, lambda s: s.offered),
+        "correct_sent": (inside, lambda s: s.correct_sent),
+        "correct_raw": (inside, lambda s: s.correct_raw),
+        "grounded": (answered, lambda s: s.grounded),
+        "author_model": (answered, lambda s: s.reply.author is Author.MODEL),
+        "author_fallback": (answered, lambda s: s.reply.author is Author.FALLBACK),
+    }
+    for name, (rows, judge) in rates.items():
+        if rows:
+            told[name] = _rate([judge(s) for s in rows])
+    return told
+
+
+def _rate(values: Sequence[bool]) -> dict[str, float]:
+    """Mean with its 95 % bootstrap interval (2,000 resamples, fixed seed)."""
+    data = np.array(values, float)
+    draws = np.random.default_rng(0).integers(0, len(data), (2000, len(data)))
+    low, high = np.quantile(data[draws].mean(1), [0.025, 0.975])
+    return {"value": round(float(data.mean()), 4), "low": round(float(low), 4),
+            "high": round(float(high), 4), "of": len(data)}
+
+
+def _text_metrics(scored: Sequence[Scored]) -> dict[str, float]:
+    """BLEU, chrF and ROUGE-L against reference answers, where rows and libraries have them."""
+    pairs = [(s.reply.text, s.case.answer) for s in scored if s.case.answer and not s.refused]
+    if not pairs:
+        return {}
+    try:
+        import sacrebleu
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError:
+        return {}
+    told, wanted = [p[0] for p in pairs], [[p[1] for p in pairs]]
+    scorer = RougeScorer(["rougeL"], tokenizer=_Characters())
+    rouge = np.mean([scorer.score(w, t)["rougeL"].fmeasure for t, w in pairs])
+    return {
+        "bleu": round(sacrebleu.corpus_bleu(told, wanted).score, 2),
+        "chrf": round(sacrebleu.corpus_chrf(told, wanted).score, 2),
+        "rouge_l": round(float(rouge), 4),
+    }
+
+
+class _Characters:
+    """Words for rouge-score: Latin words whole, CJK one by one (its own drops them)."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of a text."""
+        return re.findall(r"[一-鿿]|[^\W一-鿿]+", text.lower())
+
+
+def _latency(scored: Sequence[Scored]) -> dict[str, float]:
+    totals = np.array([s.reply.ms.get("total", 0.0) for s in scored])
+    first = [s.reply.ms["first_token"] for s in scored if "first_token" in s.reply.ms]
+    told = {f"p{p}": round(float(np.percentile(totals, p)), 1) for p in (50, 90, 99)}
+    if first:
+        told["first_token_p50"] = round(float(np.median(first)), 1)
+    return told
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    lines = [f"{report['rows']} questions, model {report['model']}"]
+    for name, measures in [("all", report["all"]), *report["by_kind"].items()]:
+        lines.append(f"\n{name} ({measures['rows']})")
+        lines.extend(
+            f"  {label:22} {rate['value']:6.1%}  [{rate['low']:.1%}, {rate['high']:.1%}] "
+            f"of {rate['of']}"
+            for label, rate in measures.items() if isinstance(rate, dict)
+        )
+    lines.append(f"\nlatency ms {json.dumps(report['latency_ms'])}, "
+                 f"peak memory {report['peak_memory_mb']} MB")
+    return "\n".join(lines)

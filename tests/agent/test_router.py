@@ -1,0 +1,131 @@
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from featherdesk.agent.encoder import MiniLM, Vectors
+from featherdesk.agent.errors import ArtifactError
+from featherdesk.agent.index import Index
+from featherdesk.agent.router import Calibration, Router, calibrate, out_of_scope_questions
+from featherdesk.agent.types import Entry, HandoffReason, RouteKind, Turn
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_folder: Path) -> MiniLM:
+    return MiniLM(encoder_folder, 2)
+
+
+@pytest.fixture
+def router(entries: list[Entry], encoder: MiniLM) -> Router:
+    index = Index.build(entries, encoder)
+    return Router(index, calibrate(index))
+
+
+def test_a_reworded_question_finds_its_entry(router: Router) -> None:
+    route = router.route("how much time until my package is here?")
+    assert route.kind is RouteKind.ANSWER
+    assert route.passed[0] == "delivery"
+    assert route.confidence >= route.threshold
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["how is the weather in Paris", "write me a poem about cats", "asdf qwer zxcv", "😀😀", "...",
+     "what are the opening hours of Amazon's warehouse in Ohio on the moon", "2+2*7"],
+)
+def test_what_the_faq_does_not_know_is_not_answered(router: Router, question: str) -> None:
+    assert router.route(question).kind in {RouteKind.HANDOFF, RouteKind.CLARIFY}
+
+
+def test_a_person_asked_for_is_a_hand_off(router: Router) -> None:
+    route = router.route("I want to talk to a human")
+    assert (route.kind, route.reason) == (RouteKind.HANDOFF, HandoffReason.REQUESTED)
+
+
+def test_a_greeting_is_small_talk(router: Router) -> None:
+    route = router.route("Hello!")
+    assert route.kind is RouteKind.SMALLTALK
+    assert route.reply
+
+
+def test_two_questions_pass_both_entries(router: Router) -> None:
+    route = router.route("How long does delivery take and can I return worn boots?")
+    assert set(route.passed[:2]) == {"delivery", "worn"}
+    assert route.parts == 2
+
+
+def test_a_follow_up_uses_the_turn_before(router: Router) -> None:
+    history = [Turn("user", "How long does delivery take?"), Turn("assistant", "3 to 5 days.")]
+    route = router.route("and what does it cost?", history)
+    assert route.matches[0].entry_id == "delivery"
+
+
+def test_a_change_of_subject_does_not(router: Router) -> None:
+    history = [Turn("user", "Can I return worn boots?"), Turn("assistant", "No.")]
+    assert router.route("write me a poem about the sea", history).kind is not RouteKind.ANSWER
+
+
+def test_an_expired_entry_is_never_matched(entries: list[Entry], encoder: MiniLM) -> None:
+    old = Entry("old", "Is there a summer sale?", "Yes, 20 % off.", valid_until=date(2020, 1, 1))
+    index = Index.build([*entries, old], encoder)
+    route = Router(index, calibrate(index)).route("is there a summer sale?")
+    assert "old" not in {match.entry_id for match in route.matches}
+
+
+def test_a_language_the_model_does_not_write_is_verbatim(entries: list[Entry],
+                                                         encoder: MiniLM) -> None:
+    german = Entry("de", "Wie lange dauert die Lieferung?", "3 bis 5 Werktage.", language="de")
+    index = Index.build([*entries, german], encoder)
+    route = Router(index, calibrate(index)).route("Wie lange dauert die Lieferung?")
+    assert route.kind is RouteKind.VERBATIM
+    assert route.passed == ("de",)
+
+
+def test_one_entry_is_enough_to_build_and_refuse(encoder: MiniLM) -> None:
+    index = Index.build([Entry("a", "How long does delivery take?", "3 days.")], encoder)
+    router = Router(index, calibrate(index))
+    assert router.route("how long does delivery take").kind is RouteKind.ANSWER
+    assert router.route("who won the world cup in 1998?").kind is not RouteKind.ANSWER
+
+
+def test_calibration_reads_back_and_damage_is_refused(router: Router, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    router.calibration.save(path)
+    assert Calibration.load(path) == router.calibration
+    path.write_text('{"weights": 3}')
+    with pytest.raises(ArtifactError, match="not a router calibration"):
+        Calibration.load(path)
+
+
+def test_index_reads_back_and_embeds_only_what_is_new(entries: list[Entry], encoder: MiniLM,
+                                                      tmp_path: Path) -> None:
+    index = Index.build(entries, encoder)
+    index.save(tmp_path)
+    again = Index.load(tmp_path, encoder)
+    assert again.entries == index.entries
+    assert np.array_equal(again.vectors, index.vectors)
+
+    class Counting:
+        id, dimensions = encoder.id, encoder.dimensions
+        seen: tuple[str, ...] = ()
+
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            self.seen = tuple(texts)
+            return encoder.embed(texts)
+
+    counting = Counting()
+    changed = [Entry("delivery", entries[0].question, "It takes 9 days.", entries[0].variants),
+               *entries[1:]]
+    Index.build(changed, counting, again.known_vectors())
+    assert counting.seen == ("It takes 9 days.",)
+
+
+def test_a_damaged_index_is_refused(tmp_path: Path, encoder: MiniLM) -> None:
+    with pytest.raises(ArtifactError, match="not a search index"):
+        Index.load(tmp_path, encoder)
+
+
+def test_at_least_300_out_of_scope_questions_ship() -> None:
+    questions = [question for question, _ in out_of_scope_questions()]
+    assert len(set(questions)) >= 300

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+from featherdesk.agent.errors import ConfigError, FeatherdeskError
+from featherdesk.agent.types import Entry
+from featherdesk.compress.dataset import Question, Row
+from featherdesk.compress.finetune import Method, TrainingConfig, finetune
+from featherdesk.compress.model import merge
+
+
+def _rows(count: int) -> list[Row]:
+    return [
+        Row((Entry("a", f"q{n}", f"a{n}"),), (Question(f"ask {n}", f"a{n}"),), str(n), "t", n % 2 == 0)
+        for n in range(count)
+    ]
+
+
+def _config(**changes: object) -> TrainingConfig:
+    told: dict[str, object] = {"rank": 4, "alpha": 8, "max_steps": 6, "evaluate_every": 3,
+                               "length": 256, "learning_rate": 5e-3}
+    return TrainingConfig(**{**told, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.DORA, Method.ADALORA])
+def test_training_lowers_the_validation_loss_and_merges(tiny: Path, tmp_path: Path,
+                                                        method: Method) -> None:
+    rows = _rows(24)
+    result = finetune(tiny, rows[:20], rows[20:], tmp_path / "a", _config(method=method, max_steps=12),
+                      progress=False)
+    assert result.validation_loss < result.first_validation_loss
+    assert result.answer_tokens < result.tokens
+    assert merge(tiny, tmp_path / "a", tmp_path / "merged") < 1e-2
+    assert (tmp_path / "merged" / "tokenizer.json").exists()
+    assert list((tmp_path / "a" / "logs").iterdir())
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(24)
+    whole = finetune(tiny, rows[:20], rows[20:], tmp_path / "whole", _config(), progress=False)
+    seen: list[int] = []
+
+    class Killed(Exception):
+        pass
+
+    from featherdesk.compress import finetune as module
+
+    keep = module._Run._optimize
+
+    def kill(self: module._Run, batches: object) -> float:
+        if self.step == 4 and not seen:
+            seen.append(self.step)
+            raise Killed
+        return keep(self, batches)  # type: ignore[arg-type]
+
+    module._Run._optimize = kill  # type: ignore[method-assign, assignment]
+    try:
+        with pytest.raises(Killed):
+            finetune(tiny, rows[:20], rows[20:], tmp_path / "cut", _config(), progress=False)
+    finally:
+        module._Run._optimize = keep  # type: ignore[method-assign]
+    again = finetune(tiny, rows[:20], rows[20:], tmp_path / "cut", _config(), progress=False)
+    assert again.steps == whole.steps
+    assert again.validation_loss == pytest.approx(whole.validation_loss, rel=1e-3)
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(12)
+    finetune(tiny, rows[:8], rows[8:], tmp_path / "a", _config(), progress=False)
+    with pytest.raises(ConfigError, match="other settings"):
+        finetune(tiny, rows[:8], rows[8:], tmp_path / "a", _config(rank=8), progress=False)
+
+
+def test_training_continues_an_adapter(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(24)
+    first = finetune(tiny, rows[:20], rows[20:], tmp_path / "a", _config(), progress=False)
+    second = finetune(tiny, rows[:20], rows[20:], tmp_path / "b", _config(), progress=False,
+                      start_from=tmp_path / "a")
+    assert second.first_validation_loss == pytest.approx(first.validation_loss, rel=0.02)
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(12)
+    config = _config(max_steps=40, evaluate_every=1, patience=2, learning_rate=0.5)
+    result = finetune(tiny, rows[:8], rows[8:], tmp_path / "a", config, progress=False)
+    assert result.steps < 40
+
+
+def test_nothing_to_train_on_is_said(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(FeatherdeskError, match="nothing to train on"):
+        finetune(tiny, [], [], tmp_path / "a", _config(), progress=False)
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="rank"):
+        TrainingConfig(rank=0)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        TrainingConfig(learning_rate=3)
