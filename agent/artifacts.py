@@ -16,7 +16,16 @@ from typing import Any
 
 from .errors import ArtifactError, FeatherdeskError
 
-__all__ = ["SCHEMA", "Manifest", "atomic_folder", "cache_root", "place", "seal", "sha256_of", "verify"]
+__all__ = [
+    "SCHEMA",
+    "Manifest",
+    "atomic_folder",
+    "cache_root",
+    "place",
+    "seal",
+    "sha256_of",
+    "verify",
+]
 
 SCHEMA = 1
 

@@ -47,9 +47,15 @@ class Built:
     seconds: float
 
 
-def build(config_path: Path, *, out: Path | None = None, start: str | None = None,
-          quick: bool = False, finetune: bool = False,
-          notify: Notify = lambda _: None) -> Built:
+def build(
+    config_path: Path,
+    *,
+    out: Path | None = None,
+    start: str | None = None,
+    quick: bool = False,
+    finetune: bool = False,
+    notify: Notify = lambda _: None,
+) -> Built:
     """Build the bot that a bot.toml describes, into `out` or `bot/` beside it.
 
     `start` names the step to begin at; what the steps before it made is taken from the bot
@@ -78,8 +84,17 @@ def build(config_path: Path, *, out: Path | None = None, start: str | None = Non
             measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
             seal(folder, replace(manifest, steps=(measured,)))
     shutil.rmtree(work, ignore_errors=True)
-    return Built(str(out), len(entries), manifest.languages, index.encoder.id, answer, kept,
-                 refused, share, round(time.monotonic() - began, 1))
+    return Built(
+        str(out),
+        len(entries),
+        manifest.languages,
+        index.encoder.id,
+        answer,
+        kept,
+        refused,
+        share,
+        round(time.monotonic() - began, 1),
+    )
 
 
 def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
@@ -91,8 +106,11 @@ def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
     seen: dict[str, Entry] = {}
     for entry in entries:
         if entry.id in seen:
-            raise InputError(config_path, f"the id {entry.id!r} stands in {seen[entry.id].source} "
-                                          f"and in {entry.source}; rename one")
+            raise InputError(
+                config_path,
+                f"the id {entry.id!r} stands in {seen[entry.id].source} "
+                f"and in {entry.source}; rename one",
+            )
         seen[entry.id] = entry
     return entries
 
@@ -120,8 +138,9 @@ class _Steps:
         return folder
 
 
-def _adapter(config_path: Path, config: BotConfig, steps: _Steps, *, finetune: bool,
-             start: str | None) -> Path | None:
+def _adapter(
+    config_path: Path, config: BotConfig, steps: _Steps, *, finetune: bool, start: str | None
+) -> Path | None:
     """The adapter that serves: the configured one, or one trained on this FAQ."""
     trained = config_path.parent / "adapter"
     if finetune and start in {None, "finetune"}:
@@ -138,16 +157,18 @@ def _adapter(config_path: Path, config: BotConfig, steps: _Steps, *, finetune: b
     return adapter_folder(config.generation.adapter)
 
 
-def _generator(config: BotConfig, adapter: Path | None, out: Path, start: str | None,
-               notify: Notify) -> Path:
+def _generator(
+    config: BotConfig, adapter: Path | None, out: Path, start: str | None, notify: Notify
+) -> Path:
     made = out / "generator"
     if start in {"index", "evaluate"} and (made / "model.onnx").exists():
         return made
     return ensure_generator(config.generation.base, adapter, notify)
 
 
-def _index(config: BotConfig, entries: Sequence[Entry], steps: _Steps,
-           out: Path) -> tuple[Index, float, float, float]:
+def _index(
+    config: BotConfig, entries: Sequence[Entry], steps: _Steps, out: Path
+) -> tuple[Index, float, float, float]:
     """The index step: embeds, calibrates, and keeps both."""
     identity = _encoder_id(config, entries)
     encoder = open_encoder(identity, _fetch_encoder(identity, steps.notify))
@@ -178,8 +199,10 @@ def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
     chosen = config.retrieval.encoder
     if chosen != "auto":
         return chosen if chosen == Paired.id else find(chosen).id
-    english = {entry.language == "en" for entry in entries}
-    return {(True,): MiniLM.id, (False,): MultilingualUse.id}.get(tuple(english), Paired.id)
+    english = [entry.language == "en" for entry in entries]
+    if all(english):
+        return MiniLM.id
+    return Paired.id if any(english) else MultilingualUse.id
 
 
 def _fetch_encoder(identity: str, notify: Notify) -> Path:
@@ -199,17 +222,21 @@ def _fill(folder: Path, config_path: Path, work: Path, generator: Path, encoder:
         place(source, folder / "encoder")
 
 
-def _manifest(config: BotConfig, index: Index, adapter: Path | None,
-              entries: Sequence[Entry]) -> Manifest:
+def _manifest(
+    config: BotConfig, index: Index, adapter: Path | None, entries: Sequence[Entry]
+) -> Manifest:
     told = card(adapter) if adapter else {}
     base = config.generation.base
     refusal = told.get("refusal_threshold", 0.5)
     return Manifest(
-        name=config.bot.name, base=base,
+        name=config.bot.name,
+        base=base,
         base_sha256="" if local_folder(base) else find(base).sha256,
         adapter=str(told.get("name") or (adapter.name if adapter else "none")),
-        prompt_contract=contract_hash(), writes=config.generation.writes,
-        encoder=index.encoder.id, entries=len(entries),
+        prompt_contract=contract_hash(),
+        writes=config.generation.writes,
+        encoder=index.encoder.id,
+        entries=len(entries),
         languages=tuple(sorted({entry.language for entry in entries})),
         refusal=float(refusal) if isinstance(refusal, int | float) else 0.5,
     )
@@ -220,8 +247,11 @@ def _self_test(folder: Path, notify: Notify) -> float | None:
     from .engine import Agent
 
     agent = Agent.load(folder)
-    own = [e for e in agent.router.index.entries
-           if e.language in agent.manifest.writes and not e.verbatim and not e.expired(date.today())]
+    own = [
+        e
+        for e in agent.router.index.entries
+        if e.language in agent.manifest.writes and not e.verbatim and not e.expired(date.today())
+    ]
     if not own:
         return None
     chosen = own[:: max(1, len(own) // _SELF_TEST)][:_SELF_TEST]
@@ -232,8 +262,13 @@ def _self_test(folder: Path, notify: Notify) -> float | None:
     report = folder / "report"
     report.mkdir()
     rows = [
-        {"entry_id": e.id, "route": r.route.kind.value, "author": r.author.value,
-         "first": r.entry_id == e.id, "ms": dict(r.ms)}
+        {
+            "entry_id": e.id,
+            "route": r.route.kind.value,
+            "author": r.author.value,
+            "first": r.entry_id == e.id,
+            "ms": dict(r.ms),
+        }
         for e, r in zip(chosen, replies, strict=True)
     ]
     (report / "report.json").write_text(json.dumps({"self_test": rows}, indent=1))

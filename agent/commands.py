@@ -16,7 +16,16 @@ from .errors import FeatherdeskError, InputError
 from .types import Reply, Turn
 
 __all__ = [
-    "ask", "batch", "build", "chat", "check", "evaluate", "explain", "inbox", "init", "models",
+    "ask",
+    "batch",
+    "build",
+    "chat",
+    "check",
+    "evaluate",
+    "explain",
+    "inbox",
+    "init",
+    "models",
     "plugins",
 ]
 
@@ -35,12 +44,16 @@ def _print_json(value: object) -> None:
 def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
     """A reply in the format of `batch`."""
     return {
-        "id": identity, "route": reply.route.kind.value, "author": reply.author.value,
-        "confidence": round(reply.route.confidence, 4), "entry_id": reply.entry_id,
+        "id": identity,
+        "route": reply.route.kind.value,
+        "author": reply.author.value,
+        "confidence": round(reply.route.confidence, 4),
+        "entry_id": reply.entry_id,
         "candidates": [
             {"entry_id": m.entry_id, "score": round(m.score, 4)} for m in reply.route.matches
         ],
-        "text": reply.text, "raw_text": reply.raw_text,
+        "text": reply.text,
+        "raw_text": reply.raw_text,
         "citations": [{"entry_id": c.entry_id, "quote": c.quote} for c in reply.citations],
         "grounded": reply.grounded,
         "handoff": None if reply.handoff is None else {"reason": reply.handoff.reason.value},
@@ -94,8 +107,9 @@ def check(faq: Path, *, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help="Skip the self-test.")
 @click.option("--finetune", "train", is_flag=True, help="Train an adapter on this FAQ first.")
 @_JSON
-def build(config: Path, *, out: Path | None, start: str | None, quick: bool, train: bool,
-          as_json: bool) -> None:
+def build(
+    config: Path, *, out: Path | None, start: str | None, quick: bool, train: bool, as_json: bool
+) -> None:
     """Build a bot folder from a bot.toml."""
     from .build import build as run
 
@@ -138,15 +152,21 @@ def explain(bot: Path, question: str) -> None:
     agent = Agent.load(bot)
     reply = agent.ask(question)
     route = reply.route
-    click.echo(f"Route: {route.kind.value}. Confidence {route.confidence:.2f} against a threshold "
-               f"of {route.threshold:.2f}." + (f" Reason: {route.reason.value}." if route.reason else ""))
+    click.echo(
+        f"Route: {route.kind.value}. Confidence {route.confidence:.2f} against a threshold "
+        f"of {route.threshold:.2f}." + (f" Reason: {route.reason.value}." if route.reason else "")
+    )
     for match in route.matches[:4]:
         shown = "passed to the model" if match.entry_id in route.passed else "not passed"
-        click.echo(f"  {match.score:.2f}  {match.entry_id} ({shown}; closest wording: "
-                   f"{match.matched!r}, cosine {match.dense:.2f})")
+        click.echo(
+            f"  {match.score:.2f}  {match.entry_id} ({shown}; closest wording: "
+            f"{match.matched!r}, cosine {match.dense:.2f})"
+        )
     click.echo(f"Written by: {reply.author.value} ({agent.manifest.adapter}, int4).")
     if reply.unsupported:
-        click.echo(f"Rejected for: {'; '.join(reply.unsupported)}. The model wrote: {reply.raw_text}")
+        click.echo(
+            f"Rejected for: {'; '.join(reply.unsupported)}. The model wrote: {reply.raw_text}"
+        )
     click.echo(f"Sources: {', '.join(c.entry_id for c in reply.citations) or 'none'}.")
     click.echo("Time: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in reply.ms.items()) + ".")
     click.echo(f"\n{reply.text}")
@@ -184,8 +204,9 @@ def history_of(path: Path, number: int, row: dict[str, Any]) -> list[Turn]:
     for turn in row.get("history") or []:
         role = turn.get("role") if isinstance(turn, dict) else None
         if role not in {"user", "assistant"} or not isinstance(turn.get("content"), str):
-            raise InputError(path, 'history must be [{"role": "user"|"assistant", "content": ...}]',
-                             number)
+            raise InputError(
+                path, 'history must be [{"role": "user"|"assistant", "content": ...}]', number
+            )
         turns.append(Turn(role, turn["content"]))
     return turns
 
@@ -263,11 +284,15 @@ def inbox(bot: Path, *, as_json: bool, as_csv: bool) -> None:
         writer = csv.writer(sys.stdout)
         writer.writerow(["question", "answer", "kind", "entry_id", "note", "at"])
         for item in items:
-            writer.writerow([item.question, item.answer, item.kind, item.entry_id, item.note, item.at])
+            writer.writerow(
+                [item.question, item.answer, item.kind, item.entry_id, item.note, item.at]
+            )
     else:
         for item in items:
-            click.echo(f"{item.at[:16]}  {item.kind:11} {item.number:8} {item.question}"
-                       + (f"  ({item.note})" if item.note else ""))
+            click.echo(
+                f"{item.at[:16]}  {item.kind:11} {item.number:8} {item.question}"
+                + (f"  ({item.note})" if item.note else "")
+            )
         click.echo(f"{len(items)} to look at")
 
 
@@ -297,14 +322,24 @@ def list_models(*, as_json: bool) -> None:
     """Every known model, and whether it is here."""
     from .catalog import catalog
 
-    rows = [{"id": m.id, "kind": m.kind, "licence": m.licence, "fetched": m.fetched,
-             "mb": round(sum(f.bytes for f in m.files) / 1e6), "about": m.about}
-            for m in catalog().values()]
+    rows = [
+        {
+            "id": m.id,
+            "kind": m.kind,
+            "licence": m.licence,
+            "fetched": m.fetched,
+            "mb": round(sum(f.bytes for f in m.files) / 1e6),
+            "about": m.about,
+        }
+        for m in catalog().values()
+    ]
     if as_json:
         _print_json(rows)
         return
     for row in rows:
-        click.echo(f"{'*' if row['fetched'] else ' '} {row['id']:28} {row['licence']:11} {row['about']}")
+        click.echo(
+            f"{'*' if row['fetched'] else ' '} {row['id']:28} {row['licence']:11} {row['about']}"
+        )
 
 
 @models.command("fetch")

@@ -107,8 +107,11 @@ class BotConfig:
     finetune: Finetune = field(default_factory=Finetune)
 
 
-def load_config(path: Path, environment: Mapping[str, str] | None = None,
-                flags: Mapping[str, object] | None = None) -> BotConfig:
+def load_config(
+    path: Path,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> BotConfig:
     """Read bot.toml; `flags` maps `section.key` to values given on the command line.
 
     Raises:
@@ -118,7 +121,9 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None,
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(path, "no such file; `featherdesk init NAME --faq FILE` makes one") from None
+        raise InputError(
+            path, "no such file; `featherdesk init NAME --faq FILE` makes one"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, f"not valid TOML: {error}") from None
     environment = os.environ if environment is None else environment
@@ -136,8 +141,14 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None,
     return BotConfig(**stages)
 
 
-def _stage(path: Path, section: str, kind: type, given: dict[str, Any],
-           environment: Mapping[str, str], flags: Mapping[str, object]) -> Any:
+def _stage(
+    path: Path,
+    section: str,
+    kind: type,
+    given: dict[str, Any],
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> Any:
     hints = get_type_hints(kind)
     for key in given:
         if key not in hints:
@@ -192,9 +203,17 @@ def write_config(path: Path, name: str, faq: str) -> None:
     """Write a commented bot.toml for a new bot."""
     lines = [
         "# Every key has a default that works; what stands here is what people change first.",
-        "[bot]", f"name = {_quoted(name)}", f"faq = [{_quoted(faq)}]", "",
-        "[handoff]", '# email = "help@example.com"', '# hours = "Mon-Fri 9:00-17:00"', "",
-        "[page]", '# suggestions = ["How long does delivery take?"]', "",
+        "[bot]",
+        f"name = {_quoted(name)}",
+        f"faq = [{_quoted(faq)}]",
+        "",
+        "[handoff]",
+        '# email = "help@example.com"',
+        '# hours = "Mon-Fri 9:00-17:00"',
+        "",
+        "[page]",
+        '# suggestions = ["How long does delivery take?"]',
+        "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
 

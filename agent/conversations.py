@@ -6,7 +6,7 @@ Knows nothing of pages or of how replies are made.
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,23 +115,37 @@ class Store:
             with Session(self._engine) as session, session.begin():
                 yield session
         except sql.exc.SQLAlchemyError as error:
-            raise FeatherdeskError(f"the conversation could not be stored: {_short(error)}") from None
+            raise FeatherdeskError(
+                f"the conversation could not be stored: {_short(error)}"
+            ) from None
 
     def add(self, key: str, question: str, reply: Reply) -> int:
         """Store a question with its reply, masked; returns the reply's id."""
         receipt = {
-            "ms": dict(reply.ms), "citations": [c.entry_id for c in reply.citations],
-            "threshold": reply.route.threshold, "model": reply.model,
+            "ms": dict(reply.ms),
+            "citations": [c.entry_id for c in reply.citations],
+            "threshold": reply.route.threshold,
+            "model": reply.model,
             "unsupported": list(reply.unsupported),
         }
         with self._session() as session:
-            session.add(_Message(
-                conversation=key, at=_now(), role="user", text=_kept(question),
-            ))
+            session.add(
+                _Message(
+                    conversation=key,
+                    at=_now(),
+                    role="user",
+                    text=_kept(question),
+                )
+            )
             told = _Message(
-                conversation=key, at=_now(), role="assistant", text=_kept(reply.text),
-                route=reply.route.kind.value, author=reply.author.value,
-                entry_id=reply.entry_id or "", confidence=reply.route.confidence,
+                conversation=key,
+                at=_now(),
+                role="assistant",
+                text=_kept(reply.text),
+                route=reply.route.kind.value,
+                author=reply.author.value,
+                entry_id=reply.entry_id or "",
+                confidence=reply.route.confidence,
                 receipt=json.dumps(receipt),
             )
             session.add(told)
@@ -161,9 +175,7 @@ class Store:
         with self._session() as session:
             if session.get(_Message, message_id) is None:
                 raise FeatherdeskError(f"there is no reply number {message_id}")
-            known = session.scalar(
-                sql.select(_Feedback).where(_Feedback.message_id == message_id)
-            )
+            known = session.scalar(sql.select(_Feedback).where(_Feedback.message_id == message_id))
             if known is None:
                 known = _Feedback(message_id=message_id, at=_now(), good=good)
                 session.add(known)
@@ -206,39 +218,65 @@ def _handoffs(session: Session) -> Iterator[InboxItem]:
         asked = session.scalar(
             sql.select(_Message.text)
             .where(_Message.conversation == row.conversation, _Message.role == "user")
-            .order_by(_Message.id.desc()).limit(1)
+            .order_by(_Message.id.desc())
+            .limit(1)
         )
-        yield InboxItem("handoff", _iso(row.at), asked or "", "", "", row.note or row.reason,
-                        f"H-{row.id:05d}")
+        yield InboxItem(
+            "handoff", _iso(row.at), asked or "", "", "", row.note or row.reason, f"H-{row.id:05d}"
+        )
 
 
 def _thumbs_down(session: Session) -> Iterator[InboxItem]:
-    pairs: Sequence[sql.Row[tuple[_Feedback, _Message]]] = session.execute(
-        sql.select(_Feedback, _Message).join(_Message, _Feedback.message_id == _Message.id)
+    rows = session.execute(
+        sql.select(_Feedback, _Message)
+        .join(_Message, _Feedback.message_id == _Message.id)
         .where(_Feedback.good.is_(False))
-    ).all()
-    for feedback, told in pairs:
-        yield InboxItem("thumb_down", _iso(feedback.at), _asked_before(session, told), told.text,
-                        told.entry_id, feedback.reason, str(told.id))
+    )
+    for row in rows.all():
+        feedback, told = row[0], row[1]
+        yield InboxItem(
+            "thumb_down",
+            _iso(feedback.at),
+            _asked_before(session, told),
+            told.text,
+            told.entry_id,
+            feedback.reason,
+            str(told.id),
+        )
 
 
 def _unanswered(session: Session) -> Iterator[InboxItem]:
     rows = session.scalars(
-        sql.select(_Message).where(_Message.role == "assistant",
-                                   _Message.route == RouteKind.HANDOFF.value)
+        sql.select(_Message).where(
+            _Message.role == "assistant", _Message.route == RouteKind.HANDOFF.value
+        )
     )
     for told in rows:
-        yield InboxItem("unanswered", _iso(told.at), _asked_before(session, told), "",
-                        told.entry_id, "", str(told.id))
+        yield InboxItem(
+            "unanswered",
+            _iso(told.at),
+            _asked_before(session, told),
+            "",
+            told.entry_id,
+            "",
+            str(told.id),
+        )
 
 
 def _asked_before(session: Session, told: _Message) -> str:
-    return session.scalar(
-        sql.select(_Message.text)
-        .where(_Message.conversation == told.conversation, _Message.role == "user",
-               _Message.id < told.id)
-        .order_by(_Message.id.desc()).limit(1)
-    ) or ""
+    return (
+        session.scalar(
+            sql.select(_Message.text)
+            .where(
+                _Message.conversation == told.conversation,
+                _Message.role == "user",
+                _Message.id < told.id,
+            )
+            .order_by(_Message.id.desc())
+            .limit(1)
+        )
+        or ""
+    )
 
 
 def _kept(text: str) -> str:

@@ -53,8 +53,14 @@ class Agent:
     folder: Path
 
     @classmethod
-    def load(cls, folder: Path | str, *, threads: int | None = None, device: str = "cpu",
-             generate: bool = True) -> "Agent":
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        generate: bool = True,
+    ) -> "Agent":
         """Load a bot folder and verify it; `generate=False` leaves the generator closed.
 
         Raises:
@@ -75,8 +81,13 @@ class Agent:
         index = Index.load(folder / "knowledge", encoder)
         calibration = Calibration.load(folder / "knowledge" / "calibration.json")
         generator = OnnxGenerator(folder / "generator", cores, device) if generate else None
-        return cls(Router(index, calibration, frozenset(manifest.writes)), generator, config,
-                   manifest, folder)
+        return cls(
+            Router(index, calibration, frozenset(manifest.writes)),
+            generator,
+            config,
+            manifest,
+            folder,
+        )
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with an id.
@@ -89,8 +100,9 @@ class Agent:
                 return entry
         raise KeyError(entry_id)
 
-    def ask(self, question: str, history: Sequence[Turn] = (), *,
-            stopped: Callable[[], bool] = _never) -> Reply:
+    def ask(
+        self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
+    ) -> Reply:
         """One reply."""
         reply = None
         for event in self.stream(question, history, stopped=stopped):
@@ -108,8 +120,9 @@ class Agent:
             return self._from_entries(route, Author.CURATED, ms)
         return self._ready(route, question, ms)
 
-    def stream(self, question: str, history: Sequence[Turn] = (), *,
-               stopped: Callable[[], bool] = _never) -> Iterator[StreamEvent]:
+    def stream(
+        self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
+    ) -> Iterator[StreamEvent]:
         """Released words as they are written, then the reply."""
         began = time.perf_counter()
         question = _bounded(question)
@@ -120,30 +133,43 @@ class Agent:
         ms = {"route": _since(began)}
         if route.kind not in _GENERATING or self.generator is None:
             reply = (
-                self._from_entries(route, Author.CURATED, ms) if route.kind in _GENERATING
+                self._from_entries(route, Author.CURATED, ms)
+                if route.kind in _GENERATING
                 else self._ready(route, question, ms)
             )
             yield StreamEvent(reply=_timed(reply, ms, began))
             return
         yield from self._written(self.generator, route, question, history, ms, began, stopped)
 
-    def _written(self, generator: Generator, route: Route, question: str,
-                 history: Sequence[Turn], ms: dict[str, float], began: float,
-                 stopped: Callable[[], bool]) -> Iterator[StreamEvent]:
+    def _written(
+        self,
+        generator: Generator,
+        route: Route,
+        question: str,
+        history: Sequence[Turn],
+        ms: dict[str, float],
+        began: float,
+        stopped: Callable[[], bool],
+    ) -> Iterator[StreamEvent]:
         """The model writes; what it writes is released as far as the sources hold it."""
         settings = self.config.generation
         entries = [self.entry(entry_id) for entry_id in route.passed]
-        ids = [i for text in render(entries, question, history).texts
-               for i in generator.encode(text)]
+        ids = [
+            i for text in render(entries, question, history).texts for i in generator.encode(text)
+        ]
         refusal = generator.encode(REFUSAL)[0]
         guard = StreamGuard(_sources(entries))
         written: list[int] = []
         raw, refused, failed = "", False, False
         deadline = time.monotonic() + settings.timeout
         try:
-            for step in generator.generate(ids, max_tokens=settings.max_tokens, deadline=deadline,
-                                           stopped=stopped, first_veto=(
-                                               refusal, self._refusal_threshold(settings))):
+            for step in generator.generate(
+                ids,
+                max_tokens=settings.max_tokens,
+                deadline=deadline,
+                stopped=stopped,
+                first_veto=(refusal, self._refusal_threshold(settings)),
+            ):
                 written.append(step.token)
                 raw = generator.decode(written)
                 refused = raw.startswith(REFUSAL)
@@ -164,26 +190,49 @@ class Agent:
             ms.setdefault("first_token", _since(began))
             yield StreamEvent(delta=delta)
         ms["generate"] = _since(began) - ms["route"]
-        reply = self._judged(route, entries, raw.strip(), refused=refused,
-                             rejected=failed or bool(guard.failed) or not raw.strip(),
-                             missing=guard.failed, ms=ms)
+        reply = self._judged(
+            route,
+            entries,
+            raw.strip(),
+            refused=refused,
+            rejected=failed or bool(guard.failed) or not raw.strip(),
+            missing=guard.failed,
+            ms=ms,
+        )
         yield StreamEvent(reply=_timed(replace(reply, tokens=len(written)), ms, began))
 
     def _refusal_threshold(self, settings: Generation) -> float:
         return settings.refusal if settings.refusal >= 0 else self.manifest.refusal
 
-    def _judged(self, route: Route, entries: Sequence[Entry], raw: str, *, refused: bool,
-                rejected: bool, missing: tuple[str, ...], ms: dict[str, float]) -> Reply:
+    def _judged(
+        self,
+        route: Route,
+        entries: Sequence[Entry],
+        raw: str,
+        *,
+        refused: bool,
+        rejected: bool,
+        missing: tuple[str, ...],
+        ms: dict[str, float],
+    ) -> Reply:
         if refused:
             gone = replace(route, kind=RouteKind.HANDOFF, reason=HandoffReason.NOT_IN_ENTRIES)
-            return replace(self._no_answer(gone, entries[0].language, ms), raw_text=raw,
-                           author=Author.MODEL)
+            return replace(
+                self._no_answer(gone, entries[0].language, ms), raw_text=raw, author=Author.MODEL
+            )
         if rejected:
             curated = self._from_entries(route, Author.FALLBACK, ms)
             return replace(curated, raw_text=raw, unsupported=missing)
         cited = _cited(raw, entries)
-        return Reply(text=raw, raw_text=raw, route=route, author=Author.MODEL, ms=ms,
-                     citations=cited, model=self.manifest.adapter)
+        return Reply(
+            text=raw,
+            raw_text=raw,
+            route=route,
+            author=Author.MODEL,
+            ms=ms,
+            citations=cited,
+            model=self.manifest.adapter,
+        )
 
     def _ready(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
         """The reply of a route that needs no model."""
@@ -194,8 +243,13 @@ class Agent:
         language = _language(question)
         if route.kind is RouteKind.CLARIFY:
             offered = [self.entry(match.entry_id) for match in route.matches[:3]]
-            return Reply(say("clarify", language), route, Author.CURATED, ms=ms,
-                         citations=tuple(_citation(entry) for entry in offered))
+            return Reply(
+                say("clarify", language),
+                route,
+                Author.CURATED,
+                ms=ms,
+                citations=tuple(_citation(entry) for entry in offered),
+            )
         return self._no_answer(route, language, ms)
 
     def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
@@ -206,8 +260,13 @@ class Agent:
     def _from_entries(self, route: Route, author: Author, ms: dict[str, float]) -> Reply:
         """The curated text: of the best entry, or of each part's when two things were asked."""
         entries = [self.entry(entry_id) for entry_id in route.passed[: route.parts]]
-        return Reply("\n\n".join(entry.answer for entry in entries), route, author, ms=ms,
-                     citations=tuple(_citation(entry) for entry in entries))
+        return Reply(
+            "\n\n".join(entry.answer for entry in entries),
+            route,
+            author,
+            ms=ms,
+            citations=tuple(_citation(entry) for entry in entries),
+        )
 
     def _empty(self) -> Reply:
         route = Route(RouteKind.SMALLTALK, 0.0, 0.0, reply=say("empty", "en"))

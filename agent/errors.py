@@ -3,7 +3,7 @@
 FeatherdeskError            exit code 1
 ├── InputError              a file of the user's: path, line, what, what to do
 ├── ConfigError             bot.toml, an environment variable or a flag
-├── CatalogError            a base model or encoder that is unknown, unreachable or not the one named
+├── CatalogError            a base model or encoder that is unknown, unreachable or another
 ├── ArtifactError           a bot folder that is missing, changed or made for another version
 ├── MissingExtraError       a package that an extra would have installed
 ├── PluginError             two plugins with one name, or one that does not load

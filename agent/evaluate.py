@@ -72,14 +72,23 @@ def load_cases(path: Path, known: Iterable[str]) -> list[Case]:
         out = bool(row.get("out_of_scope"))
         missing = [name for name in wanted if name not in ids]
         if missing and not out:
-            raise InputError(path, f"the bot has no entry {missing[0]!r}; correct entry_ids", number)
+            raise InputError(
+                path, f"the bot has no entry {missing[0]!r}; correct entry_ids", number
+            )
         if not wanted and not out:
             raise InputError(path, "needs entry_ids, or out_of_scope: true", number)
-        cases.append(Case(
-            str(row.get("id", number)), row["question"], tuple(history_of(path, number, row)),
-            tuple(wanted), tuple(tuple(fact) for fact in facts), str(row.get("kind", "")), out,
-            str(row.get("answer", "")),
-        ))
+        cases.append(
+            Case(
+                str(row.get("id", number)),
+                row["question"],
+                tuple(history_of(path, number, row)),
+                tuple(wanted),
+                tuple(tuple(fact) for fact in facts),
+                str(row.get("kind", "")),
+                out,
+                str(row.get("answer", "")),
+            )
+        )
     return cases
 
 
@@ -112,14 +121,17 @@ def score(agent: Agent, case: Case, reply: Reply) -> Scored:
     raw = reply.raw_text if reply.raw_text else reply.text
     parts = reply.route.passed[: reply.route.parts] if reply.route.parts > 1 else ranked[:1]
     return Scored(
-        case=case, reply=reply,
+        case=case,
+        reply=reply,
         first=bool(ranked) and ranked[0] in case.entry_ids,
         in_three=any(name in case.entry_ids for name in (*ranked[:3], *parts)),
         refused=refused,
         offered=reply.route.kind is RouteKind.CLARIFY
         and any(c.entry_id in case.entry_ids for c in reply.citations),
         correct_sent=not refused and grounded and facts_present(reply.text, case.facts),
-        correct_raw=bool(raw) and not refused and facts_present(raw, case.facts)
+        correct_raw=bool(raw)
+        and not refused
+        and facts_present(raw, case.facts)
         and not unsupported(raw, wide),
         grounded=grounded,
     )
@@ -129,14 +141,18 @@ def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:
     """Ask every question of a test file and report; a JSON-ready dictionary."""
     agent = Agent.load(folder)
     cases = load_cases(test, (entry.id for entry in agent.router.index.entries))
-    scored = [score(agent, case, agent.ask(case.question, case.history))
-              for case in track(cases, "evaluating")]
+    scored = [
+        score(agent, case, agent.ask(case.question, case.history))
+        for case in track(cases, "evaluating")
+    ]
     report = summary(scored)
     report["bot"], report["test"], report["rows"] = str(folder), test.name, len(cases)
     report["model"] = agent.manifest.adapter
     report["failed"] = [
-        s.case.id for s in scored
-        if (s.case.out_of_scope and not s.refused) or (not s.case.out_of_scope and not s.correct_sent)
+        s.case.id
+        for s in scored
+        if (s.case.out_of_scope and not s.refused)
+        or (not s.case.out_of_scope and not s.correct_sent)
     ]
     return report
 
@@ -181,8 +197,12 @@ def _rate(values: Sequence[bool]) -> dict[str, float]:
     data = np.array(values, float)
     draws = np.random.default_rng(0).integers(0, len(data), (2000, len(data)))
     low, high = np.quantile(data[draws].mean(1), [0.025, 0.975])
-    return {"value": round(float(data.mean()), 4), "low": round(float(low), 4),
-            "high": round(float(high), 4), "of": len(data)}
+    return {
+        "value": round(float(data.mean()), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+        "of": len(data),
+    }
 
 
 def _text_metrics(scored: Sequence[Scored]) -> dict[str, float]:
@@ -230,8 +250,11 @@ def table(report: dict[str, Any]) -> str:
         lines.extend(
             f"  {label:22} {rate['value']:6.1%}  [{rate['low']:.1%}, {rate['high']:.1%}] "
             f"of {rate['of']}"
-            for label, rate in measures.items() if isinstance(rate, dict)
+            for label, rate in measures.items()
+            if isinstance(rate, dict)
         )
-    lines.append(f"\nlatency ms {json.dumps(report['latency_ms'])}, "
-                 f"peak memory {report['peak_memory_mb']} MB")
+    lines.append(
+        f"\nlatency ms {json.dumps(report['latency_ms'])}, "
+        f"peak memory {report['peak_memory_mb']} MB"
+    )
     return "\n".join(lines)

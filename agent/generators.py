@@ -36,8 +36,10 @@ def adapter_folder(name: str) -> Path | None:
             return folder
     root = adapters_root()
     shipped = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    raise CatalogError(f"no adapter {name!r}; shipped: {', '.join(shipped) or 'none'}; "
-                       "or give the path of an adapter folder")
+    raise CatalogError(
+        f"no adapter {name!r}; shipped: {', '.join(shipped) or 'none'}; "
+        "or give the path of an adapter folder"
+    )
 
 
 def card(adapter: Path) -> dict[str, object]:
@@ -94,8 +96,9 @@ def ensure_generator(base: str, adapter: Path | None, notify: Notify) -> Path:
     if find_spec("torch") is None:
         raise MissingExtraError("torch (needed once, to assemble the generator)", "train")
     notify("assembling the generator (once, one to three minutes)")
-    run_featherdesk(["export", base, "--out", str(target),
-                     *(["--adapter", str(adapter)] if adapter else [])])
+    run_featherdesk(
+        ["export", base, "--out", str(target), *(["--adapter", str(adapter)] if adapter else [])]
+    )
     return target
 
 

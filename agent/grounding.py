@@ -11,23 +11,34 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["StreamGuard", "claims", "unsupported"]
 
-_LINK = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|"
-                   r"example|co\.uk|io|shop|de|cn)\b(?:/\S*)?", re.IGNORECASE)
+_LINK = re.compile(
+    r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|"
+    r"example|co\.uk|io|shop|de|cn)\b(?:/\S*)?",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _UNIT = r"(?:am|pm|a\.m\.|p\.m\.|%|kg|g|km|cm|mm|mph|gb|mb)"
-_MONEY = re.compile(rf"(?:[£$€¥]|USD|EUR|GBP|CHF)\s?\d+(?:[.,]\d+)*|\d+(?:[.,:]\d+)*\s?{_UNIT}(?!\w)"
-                    r"|\d+(?:[.,]\d+)*\s?(?:[£€¥]|dollars?|euros?|pounds?|pence|cents?)(?!\w)",
-                    re.IGNORECASE)
-_MONTH = re.compile(r"\b(?:january|february|march|april|may|june|july|august|september|october|"
-                    r"november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|"
-                    r"weekends?|weekdays?)s?\b", re.IGNORECASE)
-_COUNTS = ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-           "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty "
-           "ninety hundred thousand half quarter double twice once").split()
-_COUNT = re.compile(rf"\b(?:{'|'.join(_COUNTS[1:])})\b", re.IGNORECASE)
+_MONEY = re.compile(
+    rf"(?:[£$€¥]|USD|EUR|GBP|CHF)\s?\d+(?:[.,]\d+)*|\d+(?:[.,:]\d+)*\s?{_UNIT}(?!\w)"
+    r"|\d+(?:[.,]\d+)*\s?(?:[£€¥]|dollars?|euros?|pounds?|pence|cents?)(?!\w)",
+    re.IGNORECASE,
+)
+_MONTH = re.compile(
+    r"\b(?:january|february|march|april|may|june|july|august|september|october|"
+    r"november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|"
+    r"weekends?|weekdays?)s?\b",
+    re.IGNORECASE,
+)
+_COUNTS = (
+    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
+    "seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|"
+    "thousand|half|quarter|double|twice|once"
+)
+_COUNT = re.compile(rf"\b(?:{_COUNTS})\b", re.IGNORECASE)
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nothing|nobody|neither|nor|cannot|without|unable|except|only|unless|"
-    r"free|\w+n['’]t)\b|[不没无非未别]", re.IGNORECASE,
+    r"free|\w+n['’]t)\b|[不没无非未别]",
+    re.IGNORECASE,
 )
 _NAME = re.compile(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w'’&-]+(?:\s+(?:of\s+|and\s+)?[A-Z][\w'’&-]+)*")
 _HELD = re.compile(r"[\d£$€¥@:/.]")
@@ -84,8 +95,9 @@ def _turned(reply: str, sources: Sequence[str]) -> list[str]:
         mine = _content(sentence)
         if not mine or not pool:
             continue
-        shared = [(len(mine & other) / len(mine | other), text) for text, other in pool
-                  if mine | other]
+        shared = [
+            (len(mine & other) / len(mine | other), text) for text, other in pool if mine | other
+        ]
         if not shared:
             continue
         best = max(score for score, _ in shared)
@@ -120,8 +132,9 @@ def _plain(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Lower case, no spaces inside prices and times, no trailing punctuation."""
-    text = re.sub(r"\s+", " ", text.lower()).strip(" .,;:!?)(")
-    return re.sub(rf"(?<=\d)\s+(?={_UNIT}(?!\w))|(?<=[£$€¥])\s+", "", text)
+    text = re.sub(r"\s+", " ", text.lower())
+    text = re.sub(rf"(?<=\d)\s+(?={_UNIT}(?!\w))|(?<=[£$€¥])\s+", "", text)
+    return text.strip(" .,;:!?)(")
 
 
 class StreamGuard:
@@ -150,8 +163,10 @@ class StreamGuard:
     def _release(self, end: int) -> str:
         if self.failed or end <= self._released:
             return ""
-        missing = unsupported(self._text[:end], self._sources) if end == len(self._text) else (
-            self._claims_missing(self._text[:end])
+        missing = (
+            unsupported(self._text[:end], self._sources)
+            if end == len(self._text)
+            else (self._claims_missing(self._text[:end]))
         )
         if missing:
             self.failed = missing
@@ -171,7 +186,9 @@ class StreamGuard:
     def _denies_alike(self, sentence: str) -> bool:
         """Whether a sentence so far denies just what the source sentence it follows denies."""
         mine = _content(sentence)
-        pool = [(len(mine & _content(s)), s) for source in self._sources for s in _sentences(source)]
+        pool = [
+            (len(mine & _content(s)), s) for source in self._sources for s in _sentences(source)
+        ]
         best = max((shared for shared, _ in pool), default=0)
         own = _denials(sentence)
         near = [s for shared, s in pool if shared == best] if best else []

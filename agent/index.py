@@ -48,25 +48,50 @@ class Index:
     _of_entry: dict[int, list[int]]
 
     @classmethod
-    def build(cls, entries: Sequence[Entry], encoder: Encoder,
-              known: dict[str, NDArray[np.float32]] | None = None) -> "Index":
+    def build(
+        cls,
+        entries: Sequence[Entry],
+        encoder: Encoder,
+        known: dict[str, NDArray[np.float32]] | None = None,
+    ) -> "Index":
         """Embed every wording and answer; texts found in `known` are not embedded again."""
         texts, owner, is_answer = _texts(entries)
         known = known or {}
         fresh = sorted({text for text in texts if text not in known})
         made = dict(zip(fresh, encoder.embed(fresh), strict=True))
         vectors = np.array([known[t] if t in known else made[t] for t in texts], np.float32)
-        return cls._assemble(entries, encoder, vectors.reshape(len(texts), encoder.dimensions),
-                             texts, owner, is_answer)
+        return cls._assemble(
+            entries,
+            encoder,
+            vectors.reshape(len(texts), encoder.dimensions),
+            texts,
+            owner,
+            is_answer,
+        )
 
     @classmethod
-    def _assemble(cls, entries: Sequence[Entry], encoder: Encoder, vectors: Vectors,
-                  texts: list[str], owner: list[int], is_answer: list[bool]) -> "Index":
+    def _assemble(
+        cls,
+        entries: Sequence[Entry],
+        encoder: Encoder,
+        vectors: Vectors,
+        texts: list[str],
+        owner: list[int],
+        is_answer: list[bool],
+    ) -> "Index":
         of_entry: dict[int, list[int]] = defaultdict(list)
         for place, number in enumerate(owner):
             of_entry[number].append(place)
-        return cls(tuple(entries), encoder, vectors, np.array(owner, np.int64),
-                   np.array(is_answer, bool), tuple(texts), LexicalIndex.build(texts), of_entry)
+        return cls(
+            tuple(entries),
+            encoder,
+            vectors,
+            np.array(owner, np.int64),
+            np.array(is_answer, bool),
+            tuple(texts),
+            LexicalIndex.build(texts),
+            of_entry,
+        )
 
     def known_vectors(self) -> dict[str, NDArray[np.float32]]:
         """Vectors by text, to hand to the next build."""
@@ -98,8 +123,15 @@ class Index:
             raise ArtifactError(f"{folder}: vectors and entries do not belong together; build anew")
         return cls._assemble(entries, encoder, vectors, texts, owner, is_answer)
 
-    def candidates(self, question: str, vector: NDArray[np.float32], *, today: date,
-                   hidden: int | None = None, absent: int | None = None) -> list[Candidate]:
+    def candidates(
+        self,
+        question: str,
+        vector: NDArray[np.float32],
+        *,
+        today: date,
+        hidden: int | None = None,
+        absent: int | None = None,
+    ) -> list[Candidate]:
         """The likeliest entries for a question, measured; unordered.
 
         `hidden` leaves out one text and `absent` one entry, for calibration on own questions.
@@ -118,14 +150,28 @@ class Index:
         chosen = set(np.argsort(-best)[:CANDIDATES]) | set(np.argsort(-lexical)[: CANDIDATES // 2])
         ranked = sorted((int(n) for n in chosen if best[n] > -2.0), key=lambda n: -float(best[n]))
         return [
-            self._measure(question, number, cosine, float(lexical[number]),
-                          float(best[ranked[1] if number == ranked[0] and len(ranked) > 1
-                                     else ranked[0]]) if len(ranked) > 1 else 0.0, hidden)
+            self._measure(
+                question,
+                number,
+                cosine,
+                float(lexical[number]),
+                float(best[ranked[1] if number == ranked[0] and len(ranked) > 1 else ranked[0]])
+                if len(ranked) > 1
+                else 0.0,
+                hidden,
+            )
             for number in ranked
         ]
 
-    def _measure(self, question: str, number: int, cosine: Vectors, bm25: float, rival: float,
-                 hidden: int | None) -> Candidate:
+    def _measure(
+        self,
+        question: str,
+        number: int,
+        cosine: Vectors,
+        bm25: float,
+        rival: float,
+        hidden: int | None,
+    ) -> Candidate:
         places = [place for place in self._of_entry[number] if place != hidden]
         wordings = [place for place in places if not self.is_answer[place]]
         nearest = sorted(wordings, key=lambda place: -float(cosine[place]))
@@ -152,11 +198,17 @@ def _texts(entries: Sequence[Entry]) -> tuple[list[str], list[int], list[bool]]:
 def entry_to_json(entry: Entry) -> dict[str, object]:
     """An entry as a JSON object, in the order DESIGN names the columns."""
     return {
-        "id": entry.id, "question": entry.question, "answer": entry.answer,
-        "variants": list(entry.variants), "category": entry.category, "language": entry.language,
+        "id": entry.id,
+        "question": entry.question,
+        "answer": entry.answer,
+        "variants": list(entry.variants),
+        "category": entry.category,
+        "language": entry.language,
         "url": entry.url,
         "valid_until": entry.valid_until.isoformat() if entry.valid_until else None,
-        "verbatim": entry.verbatim, "metadata": dict(entry.metadata), "source": entry.source,
+        "verbatim": entry.verbatim,
+        "metadata": dict(entry.metadata),
+        "source": entry.source,
     }
 
 
@@ -168,10 +220,15 @@ def entry_from_json(data: dict[str, object]) -> Entry:
     if not isinstance(metadata, dict) or not isinstance(variants, list):
         raise ValueError("metadata must be an object and variants a list")
     return Entry(
-        id=str(data["id"]), question=str(data["question"]), answer=str(data["answer"]),
-        variants=tuple(str(v) for v in variants), category=str(data.get("category") or ""),
-        language=str(data.get("language") or "en"), url=str(data.get("url") or ""),
+        id=str(data["id"]),
+        question=str(data["question"]),
+        answer=str(data["answer"]),
+        variants=tuple(str(v) for v in variants),
+        category=str(data.get("category") or ""),
+        language=str(data.get("language") or "en"),
+        url=str(data.get("url") or ""),
         valid_until=date.fromisoformat(str(until)) if until else None,
-        verbatim=bool(data.get("verbatim")), metadata={str(k): str(v) for k, v in metadata.items()},
+        verbatim=bool(data.get("verbatim")),
+        metadata={str(k): str(v) for k, v in metadata.items()},
         source=str(data.get("source") or ""),
     )

@@ -20,8 +20,17 @@ __all__ = ["MAX_ANSWER", "MAX_QUESTION", "Row", "files_of", "iter_rows", "read_f
 
 MAX_ANSWER = 20_000
 MAX_QUESTION = 2_000
-_KNOWN = ("id", "question", "answer", "variants", "category", "language", "url", "valid_until",
-          "verbatim")
+_KNOWN = (
+    "id",
+    "question",
+    "answer",
+    "variants",
+    "category",
+    "language",
+    "url",
+    "valid_until",
+    "verbatim",
+)
 _TRUE = {"true", "yes", "1", "y", "x", "ja", "是"}
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 
@@ -47,10 +56,15 @@ def files_of(path: Path) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())
+        found = sorted(
+            Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file()
+        )
     if not found:
-        raise InputError(path, "no FAQ file here; give a CSV, TSV, JSON, JSONL, YAML, Markdown, "
-                               "XLSX or HTML file, or a folder of them")
+        raise InputError(
+            path,
+            "no FAQ file here; give a CSV, TSV, JSON, JSONL, YAML, Markdown, "
+            "XLSX or HTML file, or a folder of them",
+        )
     return found
 
 
@@ -73,8 +87,11 @@ def read_raw(file: Path) -> Iterator[Raw]:
     """The raw rows of one file, by its format."""
     reader = reader_for(file)
     if reader is None:
-        raise InputError(file, f"unknown format {file.suffix!r}; use CSV, TSV, JSON, JSONL, YAML, "
-                               "Markdown, XLSX or HTML")
+        raise InputError(
+            file,
+            f"unknown format {file.suffix!r}; use CSV, TSV, JSON, JSONL, YAML, "
+            "Markdown, XLSX or HTML",
+        )
     if not file.stat().st_size:
         raise InputError(file, "the file is empty; write questions and answers into it")
     yield from reader(file)
@@ -105,8 +122,12 @@ def read_faq(path: Path) -> list[Entry]:
 def _joined(entry: Entry, row: Row) -> Entry:
     other = row.entry
     if other.answer and other.answer != entry.answer:
-        raise InputError(row.path, f"the id {row.id!r} has another answer in {entry.source}; use "
-                                   "one answer an id, or another id", row.line)
+        raise InputError(
+            row.path,
+            f"the id {row.id!r} has another answer in {entry.source}; use "
+            "one answer an id, or another id",
+            row.line,
+        )
     more = (q for q in other.questions if q not in entry.questions)
     return replace(entry, variants=(*entry.variants, *dict.fromkeys(more)))
 
@@ -126,18 +147,30 @@ def to_row(path: Path, raw: Raw) -> Row:
     if not answer and not identity:
         raise InputError(path, "the answer is empty; fill it in or drop the row", raw.line)
     if len(question) > MAX_QUESTION:
-        raise InputError(path, f"the question has {len(question)} characters; at most "
-                               f"{MAX_QUESTION} are read: shorten it", raw.line)
+        raise InputError(
+            path,
+            f"the question has {len(question)} characters; at most "
+            f"{MAX_QUESTION} are read: shorten it",
+            raw.line,
+        )
     if len(answer) > MAX_ANSWER:
-        raise InputError(path, f"the answer has {len(answer)} characters; at most {MAX_ANSWER} "
-                               "are read: split it into several entries", raw.line)
+        raise InputError(
+            path,
+            f"the answer has {len(answer)} characters; at most {MAX_ANSWER} "
+            "are read: split it into several entries",
+            raw.line,
+        )
     url = _text(given.get("url"))
     if url and not re.match(r"(https?://|mailto:)\S+$", url):
         raise InputError(path, f"the url {url!r} is not http(s) or mailto; correct it", raw.line)
     entry = Entry(
-        id=identity, question=question, answer=answer, variants=_variants(given.get("variants")),
+        id=identity,
+        question=question,
+        answer=answer,
+        variants=_variants(given.get("variants")),
         category=_text(given.get("category")),
-        language=_text(given.get("language")).lower() or _language(question), url=url,
+        language=_text(given.get("language")).lower() or _language(question),
+        url=url,
         valid_until=_date(path, raw.line, given.get("valid_until")),
         verbatim=_text(given.get("verbatim")).lower() in _TRUE,
         metadata={k: _text(v) for k, v in given.items() if k not in _KNOWN and _text(v)},
@@ -159,7 +192,9 @@ def _named(path: Path, raw: Raw) -> dict[str, object]:
             names = ", ".join(repr(str(n)) for n in raw.values) or "none"
             near = difflib.get_close_matches(wanted, list(given), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}? rename it to {wanted!r}" if near else ""
-            raise InputError(path, f"there is no column {wanted!r} (found: {names}){hint}", raw.line)
+            raise InputError(
+                path, f"there is no column {wanted!r} (found: {names}){hint}", raw.line
+            )
     return given
 
 
@@ -184,7 +219,9 @@ def _date(path: Path, line: int, value: object) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise InputError(path, f"valid_until {text!r} is not a date like 2026-12-31", line) from None
+        raise InputError(
+            path, f"valid_until {text!r} is not a date like 2026-12-31", line
+        ) from None
 
 
 def _language(question: str) -> str:

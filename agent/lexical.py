@@ -21,9 +21,12 @@ __all__ = ["LexicalIndex", "words"]
 _CJK = "぀-ヿ㐀-䶿一-鿿가-힯"
 _PIECES = re.compile(rf"[{_CJK}]+|[^\W_]+", re.UNICODE)
 _STOP = frozenset(
-    "a an and are as at be but by can could d did do does for from had has have hello hey hi how i "
-    "if in is it just ll m may me my of on or our please re s should so t thank thanks that the "
-    "there this to us ve was we were what when where which who will with would you your".split()
+    (
+        "a|an|and|are|as|at|be|but|by|can|could|d|did|do|does|for|from|had|has|have|hello|hey|hi|"
+        "how|i|if|in|is|it|just|ll|m|may|me|my|of|on|or|our|please|re|s|should|so|t|thank|thanks|"
+        "that|the|there|this|to|us|ve|was|we|were|what|when|where|which|who|will|with|would|you|"
+        "your"
+    ).split("|")
 )
 
 

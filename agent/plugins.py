@@ -8,7 +8,8 @@ from .errors import PluginError
 __all__ = ["GROUPS", "Plugin", "load", "plugins"]
 
 GROUPS = tuple(
-    f"featherdesk.{name}" for name in ("commands", "readers", "encoders", "skills", "steps", "guards")
+    f"featherdesk.{name}"
+    for name in ("commands", "readers", "encoders", "skills", "steps", "guards")
 )
 
 
@@ -43,7 +44,8 @@ def plugins() -> list[Plugin]:
     """Every registered plugin, by group and name."""
     return [
         Plugin(group, name, _owner(point), point.value)
-        for group in GROUPS for name, point in sorted(_found(group).items())
+        for group in GROUPS
+        for name, point in sorted(_found(group).items())
     ]
 
 
@@ -59,4 +61,6 @@ def load(group: str, name: str) -> object:
     try:
         return found[name].load()
     except (ImportError, AttributeError) as error:
-        raise PluginError(f"plugin {name!r} of {_owner(found[name])} does not load: {error}") from error
+        raise PluginError(
+            f"plugin {name!r} of {_owner(found[name])} does not load: {error}"
+        ) from error

@@ -278,11 +278,13 @@ class _Faq(HTMLParser):
 
     def _close(self) -> None:
         if self._now:
-            self.found.append(Raw(self._line, {k: _squeezed("".join(v)) for k, v in self._now.items()}))
+            self.found.append(
+                Raw(self._line, {k: _squeezed("".join(v)) for k, v in self._now.items()})
+            )
         self._now, self._prop = {}, None
 
 
-_VOID = frozenset("br img hr input meta link source wbr".split())
+_VOID = frozenset(["br", "img", "hr", "input", "meta", "link", "source", "wbr"])
 
 
 def _html(path: Path) -> Iterator[Raw]:
@@ -296,8 +298,14 @@ def _html(path: Path) -> Iterator[Raw]:
             if isinstance(accepted, list):
                 accepted = accepted[0] if accepted else {}
             text = accepted.get("text", "") if isinstance(accepted, Mapping) else ""
-            yield Raw(line, {"question": _untagged(str(question.get("name", ""))),
-                             "answer": _untagged(str(text)), "url": question.get("url", "")})
+            yield Raw(
+                line,
+                {
+                    "question": _untagged(str(question.get("name", ""))),
+                    "answer": _untagged(str(text)),
+                    "url": question.get("url", ""),
+                },
+            )
 
 
 def _questions(data: Any) -> Iterator[Mapping[str, Any]]:
@@ -323,7 +331,16 @@ def _squeezed(text: str) -> str:
 
 
 _READERS: dict[str, Reader] = {
-    ".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json,
-    ".yaml": _yaml, ".yml": _yaml, ".md": _markdown, ".markdown": _markdown, ".xlsx": _xlsx,
-    ".html": _html, ".htm": _html,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".xlsx": _xlsx,
+    ".html": _html,
+    ".htm": _html,
 }

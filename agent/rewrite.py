@@ -17,14 +17,18 @@ _LEANS = re.compile(
     r"|\b(it|that|they|them|those|these|one|ones|there|this|same|then|either|instead)\b",
     re.IGNORECASE,
 )
-_LEANS_ZH = re.compile(r"^(那|那么|还有|如果|要是|而|这个|这|它)|呢[？?]?$|(这个|那个|它|这些|那些|这样|那样)")
+_LEANS_ZH = re.compile(
+    r"^(那|那么|还有|如果|要是|而|这个|这|它)|呢[？?]?$|(这个|那个|它|这些|那些|这样|那样)"
+)
 _ASKS = re.compile(
     r"^(what|how|when|where|which|who|why|can|could|do|does|did|is|are|will|would|should|may|"
-    r"have|has|if|i|we|my|tell)\b", re.IGNORECASE,
+    r"have|has|if|i|we|my|tell)\b",
+    re.IGNORECASE,
 )
 _JOINTS = re.compile(
     r"\?+\s*(?:and|also|plus)?,?\s*|(?:,\s*|\s+)and\s+(?:also\s+)?|;\s*|,\s*also\s+|\s+plus\s+|"
-    r"(?:,\s*)?\bas well as\b|[.!]\s+|[？；。]", re.IGNORECASE,
+    r"(?:,\s*)?\bas well as\b|[.!]\s+|[？；。]",
+    re.IGNORECASE,
 )
 _SHORT = 9
 

@@ -77,8 +77,9 @@ class Router:
     calibration: Calibration
     writes: frozenset[str] = frozenset({"en"})
 
-    def route(self, question: str, history: Sequence[Turn] = (), *,
-              today: date | None = None) -> Route:
+    def route(
+        self, question: str, history: Sequence[Turn] = (), *, today: date | None = None
+    ) -> Route:
         """The route of a question: its candidates, scores, threshold and what may be answered.
 
         A question of several parts passes the best entry of each; one that leans on the
@@ -97,9 +98,7 @@ class Router:
             for (text, _), vector in zip(asked, vectors, strict=True)
         ]
         whole = self._whole(question, asked, found)
-        split = [
-            matches for (_, role), matches in zip(asked, found, strict=True) if role == "part"
-        ]
+        split = [matches for (_, role), matches in zip(asked, found, strict=True) if role == "part"]
         if split and self._both_hold(split):
             return self._answer(_interleaved(split), minimum=len(split))
         return self._decide(whole)
@@ -112,8 +111,9 @@ class Router:
         asked.extend((part, "part") for part in parts(question))
         return asked
 
-    def _whole(self, question: str, asked: list[tuple[str, str]],
-               found: list[list[Match]]) -> list[Match]:
+    def _whole(
+        self, question: str, asked: list[tuple[str, str]], found: list[list[Match]]
+    ) -> list[Match]:
         """The matches of the message; of message and turn before where one leans on the other."""
         roles = [role for _, role in asked]
         if "joined" not in roles or not refers_back(question):
@@ -141,29 +141,53 @@ class Router:
     def _answer(self, matches: list[Match], minimum: int = 1) -> Route:
         by_id = {entry.id: entry for entry in self.index.entries}
         best = by_id[matches[0].entry_id]
-        passed = [m.entry_id for place, m in enumerate(matches[:4])
-                  if place < minimum or m.score >= self.calibration.accompany]
+        passed = [
+            m.entry_id
+            for place, m in enumerate(matches[:4])
+            if place < minimum or m.score >= self.calibration.accompany
+        ]
         kind = (
-            RouteKind.VERBATIM if best.verbatim or best.language not in self.writes
+            RouteKind.VERBATIM
+            if best.verbatim or best.language not in self.writes
             else RouteKind.ANSWER
         )
         if kind is RouteKind.VERBATIM:
             passed = passed[:minimum]
         return self._route(kind, matches, passed=passed, parts=minimum)
 
-    def _route(self, kind: RouteKind, matches: Sequence[Match], *, passed: Sequence[str] = (),
-               reason: HandoffReason | None = None, reply: str = "", parts: int = 1) -> Route:
-        return Route(kind, matches[0].score if matches else 1.0 if reply else 0.0,
-                     self.calibration.answer, tuple(matches), tuple(passed), reason, reply, parts)
+    def _route(
+        self,
+        kind: RouteKind,
+        matches: Sequence[Match],
+        *,
+        passed: Sequence[str] = (),
+        reason: HandoffReason | None = None,
+        reply: str = "",
+        parts: int = 1,
+    ) -> Route:
+        return Route(
+            kind,
+            matches[0].score if matches else 1.0 if reply else 0.0,
+            self.calibration.answer,
+            tuple(matches),
+            tuple(passed),
+            reason,
+            reply,
+            parts,
+        )
 
     def _scored(self, text: str, vector: NDArray[np.float32], today: date) -> list[Match]:
         candidates = self.index.candidates(text, vector, today=today)
         scores = _probability(_matrix(candidates), np.array(self.calibration.weights))
         order = np.argsort(-scores, kind="stable")
         return [
-            Match(self.index.entries[candidates[n].entry].id, float(scores[n]),
-                  float(candidates[n].features[0]), float(candidates[n].features[3]),
-                  candidates[n].matched)
+            Match(
+                self.index.entries[candidates[n].entry].id,
+                float(scores[n]),
+                float(candidates[n].features[0]),
+                float(candidates[n].features[3]),
+                candidates[n].matched,
+            )
             for n in order
         ]
 
@@ -191,12 +215,14 @@ def calibrate(index: Index, seed: int = 0, today: date | None = None) -> Calibra
     return _thresholds(index, weights, groups, away, strange, prior)
 
 
-def _own_questions(index: Index, rng: random.Random) -> list[
-        tuple[str, NDArray[np.float32], int, int]]:
+def _own_questions(
+    index: Index, rng: random.Random
+) -> list[tuple[str, NDArray[np.float32], int, int]]:
     """Wordings of entries that have another one left when it is hidden: text, vector, place."""
     counts = np.bincount(index.owner[~index.is_answer], minlength=len(index.entries))
     places = [
-        place for place in range(len(index.texts))
+        place
+        for place in range(len(index.texts))
         if not index.is_answer[place] and counts[index.owner[place]] > 1
     ]
     if len(places) > _MAX_OWN:
@@ -218,7 +244,8 @@ def out_of_scope_questions() -> tuple[tuple[str, str], ...]:
 def _foreign_questions(index: Index) -> list[str]:
     languages = {entry.language for entry in index.entries}
     return [
-        question for question, language in out_of_scope_questions()
+        question
+        for question, language in out_of_scope_questions()
         if language in languages or language == "en"
     ]
 
@@ -249,10 +276,12 @@ def _prior(encoder: str) -> _Prior:
     return _Prior(np.array(told["weights"], np.float64), told["answer"], told["accompany"])
 
 
-def _fit(groups: Sequence[tuple[list[Candidate], int]],
-         prior: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(
+    groups: Sequence[tuple[list[Candidate], int]], prior: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Logistic regression by Newton's method, ridge around the prior; three candidates a group."""
-    rows, labels = [], []
+    rows: list[NDArray[np.float64]] = []
+    labels: list[float] = []
     for candidates, owner in groups:
         near = sorted(candidates, key=lambda c: -float(c.features[0]))[:3]
         near += [c for c in candidates if c.entry == owner and c not in near]
@@ -274,10 +303,14 @@ def _fit(groups: Sequence[tuple[list[Candidate], int]],
     return weights
 
 
-def _thresholds(index: Index, weights: NDArray[np.float64],
-                own: Sequence[tuple[list[Candidate], int]],
-                away: Sequence[tuple[list[Candidate], int]],
-                strange: Sequence[tuple[list[Candidate], int]], prior: _Prior) -> Calibration:
+def _thresholds(
+    index: Index,
+    weights: NDArray[np.float64],
+    own: Sequence[tuple[list[Candidate], int]],
+    away: Sequence[tuple[list[Candidate], int]],
+    strange: Sequence[tuple[list[Candidate], int]],
+    prior: _Prior,
+) -> Calibration:
     """Thresholds from the scores themselves.
 
     `answer` is the score that best parts right first entries from questions without an answer,
@@ -286,22 +319,36 @@ def _thresholds(index: Index, weights: NDArray[np.float64],
     right = np.array([_best(c, weights)[0] for c, owner in own if _best(c, weights)[1] == owner])
     wrong = np.array([_best(c, weights)[0] for c, _ in strange])
     missed = np.array([_best(c, weights)[0] for c, _ in away])
-    second = np.array([
-        score for candidates, owner in own for score, entry in [_best(candidates, weights)]
-        if entry != owner for score in [_score_of(candidates, owner, weights)]
-    ])
+    second = np.array(
+        [
+            score
+            for candidates, owner in own
+            for score, entry in [_best(candidates, weights)]
+            if entry != owner
+            for score in [_score_of(candidates, owner, weights)]
+        ]
+    )
     if len(right) < _FEW:
         answer = max(prior.answer, float(np.quantile(wrong, 0.95)) if len(wrong) else 0.0)
         right = np.array([answer, *right])
     else:
         answer = _parting(right, np.concatenate([wrong, missed]))
-    clarify = min(answer, max(float(np.quantile(right, 1 - CLARIFY_KEPT)),
-                              float(np.quantile(wrong, 0.97)) if len(wrong) else 0.0))
+    clarify = min(
+        answer,
+        max(
+            float(np.quantile(right, 1 - CLARIFY_KEPT)),
+            float(np.quantile(wrong, 0.97)) if len(wrong) else 0.0,
+        ),
+    )
     accompany = float(np.quantile(second, 0.3)) if len(second) > _FEW else prior.accompany
     return Calibration(
-        encoder=index.encoder.id, weights=tuple(float(w) for w in weights), answer=answer,
-        clarify=clarify, accompany=max(0.05, min(answer, accompany)),
-        own=len(own), foreign=len(strange),
+        encoder=index.encoder.id,
+        weights=tuple(float(w) for w in weights),
+        answer=answer,
+        clarify=clarify,
+        accompany=max(0.05, min(answer, accompany)),
+        own=len(own),
+        foreign=len(strange),
         kept=float((right >= answer).mean()) if len(right) else 0.0,
         refused=float((wrong < answer).mean()) if len(wrong) else 0.0,
     )
@@ -326,8 +373,9 @@ def _best(candidates: list[Candidate], weights: NDArray[np.float64]) -> tuple[fl
 
 
 def _score_of(candidates: list[Candidate], owner: int, weights: NDArray[np.float64]) -> float:
-    for candidate, score in zip(candidates, _probability(_matrix(candidates), weights),
-                                strict=True):
+    for candidate, score in zip(
+        candidates, _probability(_matrix(candidates), weights), strict=True
+    ):
         if candidate.entry == owner:
             return float(score)
     return 0.0

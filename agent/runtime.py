@@ -47,9 +47,15 @@ class Generator(Protocol):
         """Probabilities of `tokens` as the next token after `ids`."""
         ...
 
-    def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
-                 stopped: Callable[[], bool],
-                 first_veto: tuple[int, float] | None = None) -> Iterator[Step]:
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        first_veto: tuple[int, float] | None = None,
+    ) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it."""
         ...
 
@@ -110,13 +116,20 @@ class OnnxGenerator:
         """Probabilities of `tokens` as the next token after `ids`."""
         return np.asarray(_softmax(self.logits(ids)[-1])[list(tokens)], np.float32)
 
-    def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
-                 stopped: Callable[[], bool],
-                 first_veto: tuple[int, float] | None = None) -> Iterator[Step]:
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        first_veto: tuple[int, float] | None = None,
+    ) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it.
 
         `deadline` is a `time.monotonic()` value. `first_veto` is a token with a probability: as
-        the first token it is chosen exactly when it is at least that likely. One generation runs at a time; others wait.
+        the first token it is chosen exactly when it is at least that likely. One generation
+        runs at a time; others wait.
 
         Raises:
             GenerationError: the deadline passed.

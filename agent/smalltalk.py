@@ -32,7 +32,8 @@ def smalltalk(message: str) -> SmallTalk | None:
         return None
     for phrase, talk in _phrases():
         if phrase == text or (
-            len(text) > 5 and abs(len(phrase) - len(text)) <= 3
+            len(text) > 5
+            and abs(len(phrase) - len(text)) <= 3
             and fuzz.ratio(phrase, text) >= _LIKENESS
         ):
             return talk
@@ -42,7 +43,7 @@ def smalltalk(message: str) -> SmallTalk | None:
 @lru_cache(maxsize=1)
 def _phrases() -> tuple[tuple[str, SmallTalk], ...]:
     text = (files(__package__) / "smalltalk.jsonl").read_text(encoding="utf-8")
-    found = []
+    found: list[tuple[str, SmallTalk]] = []
     for line in text.splitlines():
         data = json.loads(line)
         talk = SmallTalk(data["intent"], data["language"], data["reply"])

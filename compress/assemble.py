@@ -58,15 +58,22 @@ def _from_gguf(source: Path, out: Path) -> None:
         for name in ("tokenizer.json", "chat_template.jinja"):
             shutil.copy(Path(scratch) / name, out / name)
     exact = Tokenizer.from_file(str(out / "tokenizer.json"))
-    exact.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-    ])
+    exact.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
     exact.save(str(out / "tokenizer.json"))
 
 
-def assemble_generator(base: str, adapter: Path | None, target: Path, precision: str = "int4",
-                       notify: Notify = lambda _: None) -> dict[str, object]:
+def assemble_generator(
+    base: str,
+    adapter: Path | None,
+    target: Path,
+    precision: str = "int4",
+    notify: Notify = lambda _: None,
+) -> dict[str, object]:
     """Write the generator folder of base and adapter; returns the measured parity."""
     from .export import Precision, export
     from .model import merge

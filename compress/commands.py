@@ -34,13 +34,26 @@ def _needs_train() -> None:
 @click.option("--learning-rate", type=float, default=8e-4, show_default=True)
 @click.option("--epochs", type=float, default=1.0, show_default=True)
 @click.option("--max-steps", type=int, default=0, help="Stop after this many steps.")
-@click.option("--first-layer", type=int, default=6, show_default=True,
-              help="Leave the layers below it alone.")
+@click.option(
+    "--first-layer", type=int, default=6, show_default=True, help="Leave the layers below it alone."
+)
 @click.option("--compiled", is_flag=True, help="torch.compile: slower start, faster steps.")
 @click.option("--seed", type=int, default=7, show_default=True)
-def finetune(source: Path, *, out: Path, base: str, start_from: str, method: str, rank: int,
-             learning_rate: float, epochs: float, max_steps: int, first_layer: int,
-             compiled: bool, seed: int) -> None:
+def finetune(
+    source: Path,
+    *,
+    out: Path,
+    base: str,
+    start_from: str,
+    method: str,
+    rank: int,
+    learning_rate: float,
+    epochs: float,
+    max_steps: int,
+    first_layer: int,
+    compiled: bool,
+    seed: int,
+) -> None:
     """Train an adapter: on a bot's own FAQ, or on a file of training rows.
 
     An interrupted run goes on from its checkpoint when the same command is given again.
@@ -52,17 +65,26 @@ def finetune(source: Path, *, out: Path, base: str, start_from: str, method: str
     from .finetune import Method, TrainingConfig
     from .finetune import finetune as run
 
-    config = TrainingConfig(method=Method(method), rank=rank, alpha=2 * rank, epochs=epochs,
-                            learning_rate=learning_rate, max_steps=max_steps,
-                            first_layer=first_layer, compiled=compiled, seed=seed)
+    config = TrainingConfig(
+        method=Method(method),
+        rank=rank,
+        alpha=2 * rank,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        max_steps=max_steps,
+        first_layer=first_layer,
+        compiled=compiled,
+        seed=seed,
+    )
     if source.suffix == ".toml":
         base, start_from, config, rows = _of_bot(source, config)
     else:
         rows = list(dataset.load(source))
     start = adapter_folder(start_from)
     training, validation = dataset.split(rows, 0.05, seed)
-    result = run(assemble_base(base, _say), training, validation[:80], out, config,
-                 start_from=start)
+    result = run(
+        assemble_base(base, _say), training, validation[:80], out, config, start_from=start
+    )
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
     click.echo(json.dumps(asdict(replace(result, curve=()))))
 
@@ -84,9 +106,17 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
         ) from None
     entries = [e for name in told.bot.faq for e in read_faq(source.parent / name)]
     rows = list(bot_rows(entries, load_topics(), settings.rows, settings.seed))
-    own = replace(config, method=method, rank=settings.rank, alpha=2 * settings.rank,
-                  epochs=settings.epochs, learning_rate=settings.learning_rate,
-                  seed=settings.seed, evaluate_every=25, minutes=settings.minutes)
+    own = replace(
+        config,
+        method=method,
+        rank=settings.rank,
+        alpha=2 * settings.rank,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        evaluate_every=25,
+        minutes=settings.minutes,
+    )
     return told.generation.base, told.generation.adapter, own, rows
 
 
@@ -98,9 +128,12 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
 
     before = adapter_folder(start_from)
     told = {
-        "name": re.sub(r"[^\w.-]", "-", folder.name), "base": base,
+        "name": re.sub(r"[^\w.-]", "-", folder.name),
+        "base": base,
         "base_sha256": "" if local_folder(base) else find(base).sha256,
-        "prompt_contract": contract_hash(), "data": data, "start_from": start_from,
+        "prompt_contract": contract_hash(),
+        "data": data,
+        "start_from": start_from,
         "refusal_threshold": card(before).get("refusal_threshold", 0.5) if before else 0.5,
     }
     (folder / "card.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

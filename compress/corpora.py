@@ -29,9 +29,31 @@ __all__ = ["Topic", "faq_rows", "intent_rows", "load_topics", "target", "topic_r
 _OPEN = re.compile(r"^(what|how|when|where|which|who|why|until)\b", re.IGNORECASE)
 _YES_NO = re.compile(r"^(yes|no)\s*[,.;:!]\s*", re.IGNORECASE)
 _BUSINESS_FIRST = (
-    "Alder", "Beacon", "Castle", "Dunmore", "Eastgate", "Fern", "Gloucester", "Harbour", "Iris",
-    "Juniper", "Kingsway", "Lakeside", "Maple", "Northfield", "Oakham", "Pembroke", "Quay",
-    "Riverside", "Saffron", "Tamar", "Union", "Vale", "Willow", "York", "Zephyr",
+    "Alder",
+    "Beacon",
+    "Castle",
+    "Dunmore",
+    "Eastgate",
+    "Fern",
+    "Gloucester",
+    "Harbour",
+    "Iris",
+    "Juniper",
+    "Kingsway",
+    "Lakeside",
+    "Maple",
+    "Northfield",
+    "Oakham",
+    "Pembroke",
+    "Quay",
+    "Riverside",
+    "Saffron",
+    "Tamar",
+    "Union",
+    "Vale",
+    "Willow",
+    "York",
+    "Zephyr",
 )
 _BUSINESS_LAST = ("House", "& Co", "Group", "Lane", "Point", "Works", "Hall", "Corner", "Direct")
 _JOINERS = (" and ", ", and also ", "? Also, ", ". And ", "? ", " plus ", "; ")
@@ -61,10 +83,13 @@ def load_topics() -> list[Topic]:
             data: dict[str, Any] = json.loads(line)
             topics.append(
                 Topic(
-                    data["topic"], data["domain"], tuple(data["questions"]),
+                    data["topic"],
+                    data["domain"],
+                    tuple(data["questions"]),
                     tuple(data["answers"]),
                     {name: tuple(values) for name, values in data["slots"].items()},
-                    tuple(data["followups"]), tuple(data["near"]),
+                    tuple(data["followups"]),
+                    tuple(data["near"]),
                 )
             )
     return topics
@@ -84,8 +109,9 @@ def _business(rng: random.Random) -> str:
     return f"{rng.choice(_BUSINESS_FIRST)} {rng.choice(_BUSINESS_LAST)}"
 
 
-def _filled(text: str, slots: Mapping[str, tuple[str, ...]], values: dict[str, str],
-            rng: random.Random) -> str:
+def _filled(
+    text: str, slots: Mapping[str, tuple[str, ...]], values: dict[str, str], rng: random.Random
+) -> str:
     """A template with its slots filled: all from one place of their lists, so currencies agree."""
     place = values.setdefault("", str(rng.randrange(1000)))
 
@@ -115,7 +141,8 @@ def _tell(topic: Topic, business: str, rng: random.Random) -> _Told:
     own = _filled(topic.questions[place], topic.slots, values, rng)
     others = tuple(
         _filled(q, topic.slots, values, rng)
-        for number, q in enumerate(topic.questions) if number != place
+        for number, q in enumerate(topic.questions)
+        if number != place
     )
     return _Told(topic, Entry(topic.name, own, answer), others, values)
 
@@ -129,8 +156,9 @@ def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
     for _ in range(count):
         topic = rng.choice(topics)
         pool = by_domain[topic.domain] if len(by_domain[topic.domain]) > 4 else list(topics)
-        others = rng.sample([t for t in pool if t is not topic], k=min(rng.choice((0, 1, 1, 2, 3)),
-                                                                      len(pool) - 1))
+        others = rng.sample(
+            [t for t in pool if t is not topic], k=min(rng.choice((0, 1, 1, 2, 3)), len(pool) - 1)
+        )
         business = _business(rng)
         told = _tell(topic, business, rng)
         yield _row(told, [_tell(other, business, rng) for other in others], "topics", rng)
@@ -141,8 +169,13 @@ def _row(told: _Told, others: Sequence[_Told], source: str, rng: random.Random) 
     block = rng.random() < 0.5
     if others and rng.random() < _ABSENT_SHARE:
         asked = noisy(rng.choice(told.asked), rng)
-        return Row(tuple(o.entry for o in others), (Question(asked, REFUSAL),),
-                   told.entry.id, source, block)
+        return Row(
+            tuple(o.entry for o in others),
+            (Question(asked, REFUSAL),),
+            told.entry.id,
+            source,
+            block,
+        )
     questions = []
     for text in rng.sample(told.asked, k=min(2, len(told.asked))):
         history = _other_subject(others, rng) if others and rng.random() < 0.1 else ()
@@ -183,8 +216,9 @@ def _other_subject(others: Sequence[_Told], rng: random.Random) -> tuple[Turn, .
     )
 
 
-def faq_rows(path: Path, held_out: Sequence[str], encoder: Encoder, count: int,
-             seed: int) -> Iterator[Row]:
+def faq_rows(
+    path: Path, held_out: Sequence[str], encoder: Encoder, count: int, seed: int
+) -> Iterator[Row]:
     """Rows from the DSTC9 FAQ of businesses, asked in the words of other businesses' entries.
 
     `held_out` names the businesses (`hotel/16`) that must not be seen.
@@ -233,8 +267,14 @@ def _businesses(path: Path, held_out: set[str]) -> dict[str, list[Entry]]:
     return found
 
 
-def intent_rows(utterances: Mapping[str, Sequence[str]], answers: Mapping[str, Sequence[str]],
-                topics: Sequence[Topic], count: int, seed: int, source: str) -> Iterator[Row]:
+def intent_rows(
+    utterances: Mapping[str, Sequence[str]],
+    answers: Mapping[str, Sequence[str]],
+    topics: Sequence[Topic],
+    count: int,
+    seed: int,
+    source: str,
+) -> Iterator[Row]:
     """Rows where two utterances of an intent are an entry's question and a customer's.
 
     Intents without an answer of their own borrow one from a topic: the model learns that
@@ -248,7 +288,8 @@ def intent_rows(utterances: Mapping[str, Sequence[str]], answers: Mapping[str, S
         for name in chosen:
             own, *asked = rng.sample(list(utterances[name]), k=min(4, len(utterances[name])))
             answer = (
-                rng.choice(answers[name]) if answers.get(name)
+                rng.choice(answers[name])
+                if answers.get(name)
                 else _tell(rng.choice(topics), _business(rng), rng).entry.answer
             )
             topic = Topic(f"{source}/{name}", "", tuple(asked), (answer,), {}, (), ())
@@ -286,22 +327,29 @@ def bitext(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return utterances, answers
 
 
-def bot_rows(entries: Sequence[Entry], topics: Sequence[Topic], count: int,
-             seed: int) -> Iterator[Row]:
+def bot_rows(
+    entries: Sequence[Entry], topics: Sequence[Topic], count: int, seed: int
+) -> Iterator[Row]:
     """Rows from a bot's own FAQ: each entry asked in its other wordings, among its neighbours.
 
     A quarter of the rows come from written topics, so that the trade is not forgotten.
     """
     rng = random.Random(seed)
     told = [
-        _Told(Topic(entry.id, entry.category, (), (entry.answer,), {}, (), ()), entry,
-              entry.questions, {})
-        for entry in entries if entry.language == "en"
+        _Told(
+            Topic(entry.id, entry.category, (), (entry.answer,), {}, (), ()),
+            entry,
+            entry.questions,
+            {},
+        )
+        for entry in entries
+        if entry.language == "en"
     ]
     for number in range(round(count * 0.75)):
         one = told[number % len(told)]
         near = [t for t in told if t is not one and t.entry.category == one.entry.category] or [
-            t for t in told if t is not one]
+            t for t in told if t is not one
+        ]
         shown = rng.sample(near, k=min(rng.choice((0, 1, 2, 3)), len(near)))
         own = rng.choice(one.asked)
         asked = tuple(q for q in one.asked if q != own) or (own,)

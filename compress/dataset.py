@@ -186,7 +186,9 @@ def load(path: Path) -> Iterator[Row]:
             try:
                 yield _from_json(json.loads(line))
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(path, f"not a training row ({error}); write it anew", number) from None
+                raise InputError(
+                    path, f"not a training row ({error}); write it anew", number
+                ) from None
 
 
 def _to_json(row: Row) -> dict[str, Any]:

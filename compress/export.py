@@ -49,8 +49,14 @@ class Parity:
     mean: float
 
 
-def export(model: Path, out: Path, precision: Precision = Precision.INT4, *,
-           block_size: int = 32, prompts: Sequence[str] = ()) -> Parity:
+def export(
+    model: Path,
+    out: Path,
+    precision: Precision = Precision.INT4,
+    *,
+    block_size: int = 32,
+    prompts: Sequence[str] = (),
+) -> Parity:
     """Write `out/model.onnx` with genai_config.json, tokenizer.json and parity.json.
 
     Raises:
@@ -80,8 +86,12 @@ def _build(model: Path, out: Path, precision: Precision, block_size: int) -> Non
 
     cache = out / ".cache"
     place = ("", str(model), str(out), precision.value, "cpu", str(cache))
-    wanted = [f"int4_block_size={block_size}", "int4_accuracy_level=4",
-              "int4_algo_config=rtn", "int4_is_symmetric=false"]
+    wanted = [
+        f"int4_block_size={block_size}",
+        "int4_accuracy_level=4",
+        "int4_algo_config=rtn",
+        "int4_is_symmetric=false",
+    ]
     with _quiet():
         options = parse_extra_options(*place, wanted if precision is Precision.INT4 else [])
         create_model(*place, **options)
@@ -140,7 +150,8 @@ def _parity(model: Path, out: Path, prompts: Sequence[str]) -> Parity:
         same.append(wanted.argmax(-1) == got.argmax(-1))
         distance.append(np.abs(wanted - got) / wanted.std())
     return Parity(
-        prompts=len(prompts), positions=sum(len(s) for s in same),
+        prompts=len(prompts),
+        positions=sum(len(s) for s in same),
         agreement=float(np.concatenate(same).mean()),
         largest=float(max(d.max() for d in distance)),
         mean=float(np.mean([d.mean() for d in distance])),
@@ -150,7 +161,8 @@ def _parity(model: Path, out: Path, prompts: Sequence[str]) -> Parity:
 def _judge(parity: Parity, precision: Precision) -> None:
     """fp32 must be equal; int4 must mostly agree (its answers are judged by evaluation)."""
     failed = (
-        parity.largest > FP32_TOLERANCE if precision is Precision.FP32
+        parity.largest > FP32_TOLERANCE
+        if precision is Precision.FP32
         else parity.agreement < INT4_AGREEMENT
     )
     if failed:

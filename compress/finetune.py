@@ -45,8 +45,9 @@ class TrainingConfig:
     """Everything that shapes a run; lengths are in tokens.
 
     `first_layer` leaves the layers below it without adapter: nothing flows back through them.
-    `batch` packed sequences of `length` run at once, `accumulate` batches make one step. `patience` counts evaluations without
-    a better validation loss. `minutes` ends a run early (0: never). `compiled` trades two minutes at the start for faster steps.
+    `batch` packed sequences of `length` run at once, `accumulate` batches make one step.
+    `patience` counts evaluations without a better validation loss. `minutes` ends a run early
+    (0: never). `compiled` trades two minutes at the start for faster steps.
     """
 
     method: Method = Method.LORA
@@ -70,7 +71,15 @@ class TrainingConfig:
     minutes: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "length", "batch", "accumulate", "evaluate_every", "patience"):
+        for name in (
+            "rank",
+            "alpha",
+            "length",
+            "batch",
+            "accumulate",
+            "evaluate_every",
+            "patience",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"finetune.{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < 1:
@@ -187,8 +196,12 @@ class _Run:
             self._note(0, self.evaluate(held), logs)
         batches = self._batches()
         bar = Progress(
-            TextColumn("training"), BarColumn(), TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(), disable=not progress, transient=False,
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            disable=not progress,
+            transient=False,
         )
         stale = 0
         with bar:
@@ -199,7 +212,8 @@ class _Run:
                 self.seconds += time.monotonic() - began
                 rate = self.tokens / max(self.seconds, 1e-9)
                 bar.update(
-                    task, advance=1,
+                    task,
+                    advance=1,
                     state=f"{self.step}/{self.total} loss {loss:.3f} {rate:.0f} tokens/s",
                 )
                 logs.write({"train/loss": loss, "train/tokens_per_s": rate}, self.step)
@@ -265,7 +279,7 @@ class _Run:
             logits, flat[targets].to(self.device), reduction="sum"
         )
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(self, held: Sequence[list[Encoded]]) -> float:
         """Mean validation loss a token of the answers, in nats."""
         self.model.eval()
@@ -286,8 +300,12 @@ class _Run:
 
     def _save_checkpoint(self) -> None:
         state = {
-            "step": self.step, "tokens": self.tokens, "answer_tokens": self.answer_tokens,
-            "seconds": self.seconds, "best": self.best, "curve": self.curve,
+            "step": self.step,
+            "tokens": self.tokens,
+            "answer_tokens": self.answer_tokens,
+            "seconds": self.seconds,
+            "best": self.best,
+            "curve": self.curve,
             "config": asdict(self.config),
         }
         tensors = {}
@@ -328,10 +346,15 @@ class _Run:
 
     def _finish(self) -> Result:
         result = Result(
-            steps=self.step, best_step=self.best[1], validation_loss=self.best[0],
-            first_validation_loss=self.curve[0][1], tokens=self.tokens,
-            answer_tokens=self.answer_tokens, rows=len(self.encoded),
-            seconds=round(self.seconds, 1), peak_memory_mb=_peak_memory_mb(),
+            steps=self.step,
+            best_step=self.best[1],
+            validation_loss=self.best[0],
+            first_validation_loss=self.curve[0][1],
+            tokens=self.tokens,
+            answer_tokens=self.answer_tokens,
+            rows=len(self.encoded),
+            seconds=round(self.seconds, 1),
+            peak_memory_mb=_peak_memory_mb(),
             curve=tuple(self.curve),
         )
         (self.out / "training.json").write_text(
@@ -363,8 +386,13 @@ def _with_adapter(
     }
     if config.method is Method.ADALORA:
         settings = AdaLoraConfig(
-            init_r=round(config.rank * 1.5), target_r=config.rank, total_step=steps,
-            tinit=max(1, steps // 10), tfinal=max(1, steps // 4), deltaT=5, **common,
+            init_r=round(config.rank * 1.5),
+            target_r=config.rank,
+            total_step=steps,
+            tinit=max(1, steps // 10),
+            tfinal=max(1, steps // 4),
+            deltaT=5,
+            **common,
         )
     else:
         settings = LoraConfig(r=config.rank, use_dora=config.method is Method.DORA, **common)
@@ -406,7 +434,7 @@ def _cosine(step: int, warmup: int, total: int) -> float:
 
 def _bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

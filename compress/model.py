@@ -54,7 +54,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def merge(base: Path, adapter: Path, out: Path) -> float:
     """Merge an adapter into its base and save the result; returns the largest logit difference.
 

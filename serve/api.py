@@ -12,7 +12,13 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..agent.commands import reply_json
@@ -50,12 +56,18 @@ class ChatRequest(BaseModel):
 class _Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.replies = Counter("featherdesk_replies", "Replies by route and author.",
-                               ["route", "author"], registry=self.registry)
-        self.seconds = Histogram("featherdesk_reply_seconds", "Whole replies.",
-                                 registry=self.registry)
-        self.first = Histogram("featherdesk_first_token_seconds", "First released word.",
-                               registry=self.registry)
+        self.replies = Counter(
+            "featherdesk_replies",
+            "Replies by route and author.",
+            ["route", "author"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "featherdesk_reply_seconds", "Whole replies.", registry=self.registry
+        )
+        self.first = Histogram(
+            "featherdesk_first_token_seconds", "First released word.", registry=self.registry
+        )
 
     def saw(self, reply: Reply) -> None:
         self.replies.labels(reply.route.kind.value, reply.author.value).inc()
@@ -86,8 +98,9 @@ def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> Fast
     return app
 
 
-async def _mount(app: FastAPI, bot: LiveBot, page: Page | None, stack: AsyncExitStack,
-                 ready: asyncio.Event) -> None:
+async def _mount(
+    app: FastAPI, bot: LiveBot, page: Page | None, stack: AsyncExitStack, ready: asyncio.Event
+) -> None:
     """Import and build the page off the event loop, then hang it at the root."""
     if page is None:
         return
@@ -118,16 +131,22 @@ def _health(app: FastAPI, bot: LiveBot, page: asyncio.Event | None) -> None:
     @app.get("/readyz")
     async def readyz() -> dict[str, object]:
         """Questions are answered; `page` tells whether the chat page is there too."""
-        return {"status": "ready", "bot": bot.agent.manifest.name,
-                "page": page is not None and page.is_set()}
+        return {
+            "status": "ready",
+            "bot": bot.agent.manifest.name,
+            "page": page is not None and page.is_set(),
+        }
 
     @app.get("/v1/models")
     async def models() -> dict[str, object]:
         """The one model this server answers with."""
         manifest = bot.agent.manifest
-        return {"object": "list", "data": [
-            {"id": manifest.name, "object": "model", "owned_by": "featherdesk", "created": 0}
-        ]}
+        return {
+            "object": "list",
+            "data": [
+                {"id": manifest.name, "object": "model", "owned_by": "featherdesk", "created": 0}
+            ],
+        }
 
 
 def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
@@ -145,8 +164,11 @@ def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
         """Answer the last user message; with `stream`, as server-sent events."""
         if not key_accepted(authorization, key):
             return error_json(401, "the key is missing or wrong", "authentication_error")
-        turns = [Turn("assistant" if m.role == "assistant" else "user", m.content)
-                 for m in request.messages if m.role in {"user", "assistant"}]
+        turns = [
+            Turn("assistant" if m.role == "assistant" else "user", m.content)
+            for m in request.messages
+            if m.role in {"user", "assistant"}
+        ]
         if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
             return error_json(400, "messages: the last message must be a user's, and not empty")
         question = turns[-1].content
@@ -167,12 +189,22 @@ def _finished(bot: LiveBot, question: str, reply: Reply, metrics: _Metrics) -> N
 
 def _whole(bot: LiveBot, reply: Reply) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion",
-        "created": int(time.time()), "model": bot.agent.manifest.name,
-        "choices": [{"index": 0, "finish_reason": "stop",
-                     "message": {"role": "assistant", "content": reply.text}}],
-        "usage": {"prompt_tokens": 0, "completion_tokens": reply.tokens,
-                  "total_tokens": reply.tokens},
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": bot.agent.manifest.name,
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": reply.text},
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 0,
+            "completion_tokens": reply.tokens,
+            "total_tokens": reply.tokens,
+        },
         "featherdesk": reply_json(reply),
     }
 
@@ -183,9 +215,14 @@ def _sse(bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics) ->
     gone = False
 
     def chunk(delta: dict[str, str], finish: str | None = None, **extra: object) -> str:
-        told = {"id": identity, "object": "chat.completion.chunk", "created": created,
-                "model": bot.agent.manifest.name, **extra,
-                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        told = {
+            "id": identity,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": bot.agent.manifest.name,
+            **extra,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        }
         return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
 
     def stopped() -> bool:

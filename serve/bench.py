@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -67,8 +68,12 @@ def bench(bot: Path, *, questions: Path | None, limit: int, as_json: bool) -> No
         click.echo(json.dumps(asdict(measured), indent=1))
         return
     for name, value in asdict(measured).items():
-        told = (f"{value['median']:.1f}  (min {value['low']:.1f}, max {value['high']:.1f}, "
-                f"of {value['of']})" if isinstance(value, dict) else f"{value:.1f}")
+        told = (
+            f"{value['median']:.1f}  (min {value['low']:.1f}, max {value['high']:.1f}, "
+            f"of {value['of']})"
+            if isinstance(value, dict)
+            else f"{value:.1f}"
+        )
         click.echo(f"{name:18} {told}")
 
 
@@ -80,7 +85,8 @@ def _questions(bot: Path, given: Path | None) -> list[str]:
     lines = (bot / "knowledge" / "entries.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return [entry["variants"][0] for entry in entries if entry["variants"]] or [
-        entry["question"] for entry in entries]
+        entry["question"] for entry in entries
+    ]
 
 
 @contextmanager
@@ -116,9 +122,18 @@ def _measure(bot: Path, asked: Sequence[str]) -> Measured:
                 whole.append(told.total_ms)
                 rate.append(told.characters / told.total_ms * 1000)
     generator = sum(p.stat().st_size for p in (bot / "generator").iterdir()) / 1e6
-    return Measured(round(api, 2), round(page, 2), round(resident, 1), round(generator, 1),
-                    _spread(first), _spread(whole), _spread(routing), _spread(rate), len(first),
-                    len(asked))
+    return Measured(
+        round(api, 2),
+        round(page, 2),
+        round(resident, 1),
+        round(generator, 1),
+        _spread(first),
+        _spread(whole),
+        _spread(routing),
+        _spread(rate),
+        len(first),
+        len(asked),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +148,13 @@ class _Told:
 def _ask(url: str, question: str) -> _Told:
     """One streamed question; the first token is the first released word at the client."""
     body = json.dumps({"stream": True, "messages": [{"role": "user", "content": question}]})
-    request = urllib.request.Request(f"{url}/v1/chat/completions", body.encode(),
-                                     {"content-type": "application/json"})
+    request = urllib.request.Request(
+        f"{url}/v1/chat/completions", body.encode(), {"content-type": "application/json"}
+    )
     began = time.perf_counter()
-    first, receipt, characters = None, {}, 0
+    first: float | None = None
+    receipt: dict[str, Any] = {}
+    characters = 0
     with urllib.request.urlopen(request, timeout=120) as answer:
         for line in answer:
             if not line.startswith(b"data: {"):
@@ -147,8 +165,13 @@ def _ask(url: str, question: str) -> _Told:
                 first = first if first is not None else (time.perf_counter() - began) * 1000
                 characters += len(text)
             receipt = chunk.get("featherdesk", receipt)
-    return _Told(receipt["author"] if receipt["route"] == "answer" else "curated", first,
-                 (time.perf_counter() - began) * 1000, receipt["ms"].get("route", 0.0), characters)
+    return _Told(
+        receipt["author"] if receipt["route"] == "answer" else "curated",
+        first,
+        (time.perf_counter() - began) * 1000,
+        receipt["ms"].get("route", 0.0),
+        characters,
+    )
 
 
 def _wait(url: str, began: float, wanted: bytes) -> float:
@@ -174,5 +197,9 @@ def _resident_mb(pid: int) -> float:
 def _spread(values: Sequence[float]) -> Spread:
     if not values:
         return Spread(float("nan"), float("nan"), float("nan"), 0)
-    return Spread(round(statistics.median(values), 1), round(min(values), 1),
-                  round(max(values), 1), len(values))
+    return Spread(
+        round(statistics.median(values), 1),
+        round(min(values), 1),
+        round(max(values), 1),
+        len(values),
+    )

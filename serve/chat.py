@@ -29,7 +29,8 @@ Bubble = dict[str, Any]
 def create_page(bot: LiveBot) -> FastAPI:
     """An ASGI app with the page at its root."""
     theme = gr.themes.Soft(
-        primary_hue="emerald", neutral_hue="slate",
+        primary_hue="emerald",
+        neutral_hue="slate",
         font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
@@ -42,8 +43,10 @@ def create_page(bot: LiveBot) -> FastAPI:
         page.connect(blocks)
     blocks.queue(default_concurrency_limit=8, max_size=64)
     shell = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    return gr.mount_gradio_app(shell, blocks, path="/", theme=theme, css=css, show_error=False,
-                               footer_links=[])
+    mounted: FastAPI = gr.mount_gradio_app(
+        shell, blocks, path="/", theme=theme, css=css, show_error=False, footer_links=[]
+    )
+    return mounted
 
 
 class _Page:
@@ -58,20 +61,37 @@ class _Page:
         with gr.Row(elem_id="top"):
             gr.Markdown(f"## {safe_markdown(title)}", elem_id="title")
             self.language = gr.Radio(
-                [("English", "en"), ("中文", "zh")], value="en", label=words.language,
-                show_label=False, container=False, elem_id="language", min_width=230, scale=0,
+                [("English", "en"), ("中文", "zh")],
+                value="en",
+                label=words.language,
+                show_label=False,
+                container=False,
+                elem_id="language",
+                min_width=230,
+                scale=0,
             )
         self.key = gr.BrowserState("", storage_key="featherdesk-conversation")
         self.ids = gr.State([])
         self.chatbot = gr.Chatbot(
-            label=words.chat, show_label=False, elem_id="chat", sanitize_html=True, height="62vh",
-            buttons=["copy"], placeholder=words.greeting.format(name=safe_markdown(title)),
-            layout="bubble", feedback_options=("Like", "Dislike"),
+            label=words.chat,
+            show_label=False,
+            elem_id="chat",
+            sanitize_html=True,
+            height="62vh",
+            buttons=["copy"],
+            placeholder=words.greeting.format(name=safe_markdown(title)),
+            layout="bubble",
+            feedback_options=("Like", "Dislike"),
         )
         self.choices = gr.Radio([], label=words.choose, visible=False, elem_id="choices")
         with gr.Row(visible=False, elem_id="reason-row") as self.reason_row:
-            self.reason = gr.Textbox(label=words.reason, placeholder=words.reason_hint, scale=4,
-                                     max_length=400, elem_id="reason")
+            self.reason = gr.Textbox(
+                label=words.reason,
+                placeholder=words.reason_hint,
+                scale=4,
+                max_length=400,
+                elem_id="reason",
+            )
             self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
         with gr.Row(elem_id="suggestions"):
             self.suggestions = [
@@ -80,11 +100,19 @@ class _Page:
             ]
         with gr.Row(elem_id="ask"):
             self.question = gr.Textbox(
-                placeholder=words.placeholder, show_label=False, label=words.placeholder,
-                lines=1, max_lines=5, scale=6, autofocus=True, elem_id="question", container=False,
+                placeholder=words.placeholder,
+                show_label=False,
+                label=words.placeholder,
+                lines=1,
+                max_lines=5,
+                scale=6,
+                autofocus=True,
+                elem_id="question",
+                container=False,
             )
-            self.send = gr.Button(words.send, variant="primary", scale=1, min_width=90,
-                                  elem_id="send")
+            self.send = gr.Button(
+                words.send, variant="primary", scale=1, min_width=90, elem_id="send"
+            )
         with gr.Row(elem_id="actions"):
             self.person = gr.Button(words.person, size="sm", elem_id="person", min_width=140)
             self.fresh = gr.Button(words.fresh, size="sm", elem_id="fresh", min_width=110)
@@ -98,28 +126,68 @@ class _Page:
         for trigger in (self.question.submit, self.send.click):
             trigger(self.turn, given, talk, show_progress="hidden", api_visibility="private")
         for button in self.suggestions:
-            button.click(self.turn, [button, *given[1:]], talk, show_progress="hidden",
-                         api_visibility="private")
-        self.choices.input(self.turn, [self.choices, *given[1:]], talk, show_progress="hidden",
-                           api_visibility="private")
-        self.chatbot.like(self.rate, [self.ids, self.language],
-                          [self.reason_row, self.rated], api_visibility="private")
+            button.click(
+                self.turn,
+                [button, *given[1:]],
+                talk,
+                show_progress="hidden",
+                api_visibility="private",
+            )
+        self.choices.input(
+            self.turn,
+            [self.choices, *given[1:]],
+            talk,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        self.chatbot.like(
+            self.rate,
+            [self.ids, self.language],
+            [self.reason_row, self.rated],
+            api_visibility="private",
+        )
         for trigger in (self.reason.submit, self.reason_send.click):
-            trigger(self.explain, [self.rated, self.reason, self.language],
-                    [self.reason_row, self.reason], api_visibility="private")
-        self.person.click(self.hand_off, [self.chatbot, self.key, self.language],
-                          [self.chatbot, self.key], api_visibility="private")
+            trigger(
+                self.explain,
+                [self.rated, self.reason, self.language],
+                [self.reason_row, self.reason],
+                api_visibility="private",
+            )
+        self.person.click(
+            self.hand_off,
+            [self.chatbot, self.key, self.language],
+            [self.chatbot, self.key],
+            api_visibility="private",
+        )
         for trigger in (self.fresh.click, self.chatbot.clear):
-            trigger(self.forget, None, [self.chatbot, self.key, self.ids, self.choices],
-                    api_visibility="private")
-        labels = [self.question, self.send, self.person, self.fresh, self.choices, self.reason,
-                  self.reason_send, self.chatbot, *self.suggestions]
+            trigger(
+                self.forget,
+                None,
+                [self.chatbot, self.key, self.ids, self.choices],
+                api_visibility="private",
+            )
+        labels = [
+            self.question,
+            self.send,
+            self.person,
+            self.fresh,
+            self.choices,
+            self.reason,
+            self.reason_send,
+            self.chatbot,
+            *self.suggestions,
+        ]
         self.language.change(self.translate, self.language, labels, api_visibility="private")
-        blocks.load(self.restore, [self.key],
-                    [self.key, self.chatbot, self.ids, self.language], api_visibility="private")
+        blocks.load(
+            self.restore,
+            [self.key],
+            [self.key, self.chatbot, self.ids, self.language],
+            api_visibility="private",
+        )
 
-    def turn(self, question: str, shown: list[Bubble], ids: list[int], key: str,
-             language: str) -> Iterator[tuple[object, ...]]:
+    def turn(
+        self, question: str, shown: list[Bubble], ids: list[int], key: str, language: str
+    ) -> Iterator[tuple[object, ...]]:
         """One question: the words as they are released, then the reply with its sources."""
         words = WORDS[language]
         question = (question or "").strip()
@@ -154,11 +222,11 @@ class _Page:
         """The entries to choose from, when the bot asks which one is meant."""
         if reply.route.kind is not RouteKind.CLARIFY:
             return gr.Radio(visible=False)
-        return gr.Radio([c.question for c in reply.citations], label=words.choose, value=None,
-                        visible=True)
+        return gr.Radio(
+            [c.question for c in reply.citations], label=words.choose, value=None, visible=True
+        )
 
-    def rate(self, ids: list[int], language: str,
-             event: gr.LikeData) -> tuple[gr.Row, int | None]:
+    def rate(self, ids: list[int], language: str, event: gr.LikeData) -> tuple[gr.Row, int | None]:
         """A thumb; down asks for the reason."""
         place = event.index[0] if isinstance(event.index, tuple | list) else event.index
         if not isinstance(place, int) or place >= len(ids) or ids[place] < 0:
@@ -191,8 +259,7 @@ class _Page:
         """Start a new conversation."""
         return [], new_key(), [], gr.Radio(visible=False)
 
-    def restore(self, key: str,
-                request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
+    def restore(self, key: str, request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
         """Bring a conversation back after a reload."""
         language = language_of(request.headers.get("accept-language", ""))
         if not key or len(key) > 64:
@@ -222,8 +289,12 @@ class _Page:
         name = safe_markdown(self.bot.agent.config.page.title or self.bot.agent.manifest.name)
         return [
             gr.Textbox(placeholder=words.placeholder, label=words.placeholder),
-            words.send, words.person, words.fresh, gr.Radio(label=words.choose),
-            gr.Textbox(label=words.reason, placeholder=words.reason_hint), words.reason_send,
+            words.send,
+            words.person,
+            words.fresh,
+            gr.Radio(label=words.choose),
+            gr.Textbox(label=words.reason, placeholder=words.reason_hint),
+            words.reason_send,
             gr.Chatbot(label=words.chat, placeholder=words.greeting.format(name=name)),
             *self._suggested(language),
         ]
@@ -233,7 +304,8 @@ class _Page:
         agent = self.bot.agent
         own = list(agent.config.page.suggestions) if language == "en" else []
         entries = [e for e in agent.router.index.entries if e.language == language] or list(
-            agent.router.index.entries)
+            agent.router.index.entries
+        )
         seen: set[str] = set()
         for entry in entries:
             if entry.category not in seen:
@@ -260,7 +332,8 @@ def _source(citation: Citation, words: Words) -> Bubble:
     """A source that opens: the curated text with its link."""
     link = f"\n{citation.url}" if citation.url else ""
     return {
-        "role": "assistant", "content": safe_markdown(citation.quote + link),
+        "role": "assistant",
+        "content": safe_markdown(citation.quote + link),
         "metadata": {"title": f"{words.source}: {citation.question}", "status": "done"},
     }
 

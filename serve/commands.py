@@ -23,8 +23,9 @@ _LOCAL = {"127.0.0.1", "localhost", "::1"}
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--accept-refused", is_flag=True, help="Serve an artefact that the gate refused.")
 @click.option("--no-page", is_flag=True, help="The API only.")
-def serve(bot: Path, *, host: str, port: int, device: str, accept_refused: bool,
-          no_page: bool) -> None:
+def serve(
+    bot: Path, *, host: str, port: int, device: str, accept_refused: bool, no_page: bool
+) -> None:
     """Serve a bot: chat page and OpenAI-style API.
 
     FEATHERDESK_API_KEY, when set, is asked for by the API.
@@ -32,8 +33,15 @@ def serve(bot: Path, *, host: str, port: int, device: str, accept_refused: bool,
     run(bot, host=host, port=port, device=device, accept_refused=accept_refused, page=not no_page)
 
 
-def run(bot: Path, *, host: str, port: int, device: str = "cpu", accept_refused: bool = False,
-        page: bool = True) -> None:
+def run(
+    bot: Path,
+    *,
+    host: str,
+    port: int,
+    device: str = "cpu",
+    accept_refused: bool = False,
+    page: bool = True,
+) -> None:
     """Serve until interrupted.
 
     Raises:
@@ -59,7 +67,9 @@ def run(bot: Path, *, host: str, port: int, device: str = "cpu", accept_refused:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     app = create_app(LiveBot(bot, device), page=_page if page else None, key=key)
     shown = f"http://{'localhost' if host in _LOCAL else host}:{listener.getsockname()[1]}"
-    click.echo(f"Featherdesk answers at {shown}" + ("  (chat page in a few seconds)" if page else ""))
+    click.echo(
+        f"Featherdesk answers at {shown}" + ("  (chat page in a few seconds)" if page else "")
+    )
     sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])

@@ -41,20 +41,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def entries() -> list[Entry]:
     """Five entries of a shop."""
     return [
-        Entry("delivery", "How long does delivery take?",
-              "Standard delivery takes 3 to 5 working days and costs £4.95.",
-              ("when will my parcel arrive", "delivery time", "how many days until it comes")),
-        Entry("worn", "Can I return worn boots?",
-              "No, worn boots cannot be returned. Unworn boots can be returned within 30 days.",
-              ("send back used boots", "return boots I walked in")),
-        Entry("pay", "How can I pay?", "We accept Visa, Mastercard and PayPal.",
-              ("payment methods", "which cards do you take", "can I use paypal")),
-        Entry("hours", "When is the York store open?",
-              "The York store opens Monday to Saturday from 9:30 to 18:00.",
-              ("store hours", "opening times of the shop", "are you open on saturday")),
-        Entry("invoice", "Where do I find my invoice?",
-              "Your invoice is under My Orders; write to help@larkfell.example if it is missing.",
-              ("i need a receipt", "download bill")),
+        Entry(
+            "delivery",
+            "How long does delivery take?",
+            "Standard delivery takes 3 to 5 working days and costs £4.95.",
+            ("when will my parcel arrive", "delivery time", "how many days until it comes"),
+        ),
+        Entry(
+            "worn",
+            "Can I return worn boots?",
+            "No, worn boots cannot be returned. Unworn boots can be returned within 30 days.",
+            ("send back used boots", "return boots I walked in"),
+        ),
+        Entry(
+            "pay",
+            "How can I pay?",
+            "We accept Visa, Mastercard and PayPal.",
+            ("payment methods", "which cards do you take", "can I use paypal"),
+        ),
+        Entry(
+            "hours",
+            "When is the York store open?",
+            "The York store opens Monday to Saturday from 9:30 to 18:00.",
+            ("store hours", "opening times of the shop", "are you open on saturday"),
+        ),
+        Entry(
+            "invoice",
+            "Where do I find my invoice?",
+            "Your invoice is under My Orders; write to help@larkfell.example if it is missing.",
+            ("i need a receipt", "download bill"),
+        ),
     ]
 
 

@@ -22,7 +22,9 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("featherdesk."):
             found.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
-            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("featherdesk."))
+            found.update(
+                a.name.split(".")[1] for a in node.names if a.name.startswith("featherdesk.")
+            )
     return found
 
 
@@ -38,12 +40,26 @@ def test_the_packages_are_flat() -> None:
 
 
 def test_only_the_root_folders_of_the_design_exist() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if tracked.returncode:
         return
     allowed = {
-        "agent", "compress", "serve", "tests", "models", "docs", "examples", "pyproject.toml",
-        "README.md", "__init__.py", "Makefile", "constraints.txt", "CHANGELOG.md", "LICENSE",
+        "agent",
+        "compress",
+        "serve",
+        "tests",
+        "models",
+        "docs",
+        "examples",
+        "pyproject.toml",
+        "README.md",
+        "__init__.py",
+        "Makefile",
+        "constraints.txt",
+        "CHANGELOG.md",
+        "LICENSE",
     }
     names = {line.split("/")[0] for line in tracked.stdout.splitlines()}
     assert {name for name in names if not name.startswith(".")} <= allowed
@@ -52,7 +68,9 @@ def test_only_the_root_folders_of_the_design_exist() -> None:
 def _loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {name.split(".")[0] for name in done.stdout.split()}
 
@@ -72,8 +90,12 @@ def test_help_loads_nothing_heavy_and_costs_little() -> None:
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print('cpu', used.ru_utime + used.ru_stime)"
     )
-    done = subprocess.run([sys.executable, "-c", code + "\nimport sys\nprint(*sys.modules)"],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code + "\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     cpu, modules = done.stdout.split("\n")[:2]
     assert not HEAVY & {name.split(".")[0] for name in modules.split()}
     assert float(cpu.split()[1]) < 0.5

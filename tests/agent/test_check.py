@@ -18,7 +18,9 @@ def test_a_clean_faq_has_no_findings(entries: list[Entry]) -> None:
 def test_duplicates_and_near_duplicates_are_found() -> None:
     one = Entry("a", "How long does delivery take?", "3 days.")
     assert _kinds(one, Entry("b", "how long does delivery take", "3 days.")) == {"duplicate"}
-    assert _kinds(one, Entry("b", "How long does a delivery take?", "3 days.")) == {"near_duplicate"}
+    assert _kinds(one, Entry("b", "How long does a delivery take?", "3 days.")) == {
+        "near_duplicate"
+    }
 
 
 def test_contradicting_answers_are_found() -> None:
@@ -29,13 +31,16 @@ def test_contradicting_answers_are_found() -> None:
 
 
 def test_questions_that_differ_in_a_number_are_no_duplicates() -> None:
-    assert not _kinds(Entry("a", "Do you sell size 41 boots?", "Yes."),
-                      Entry("b", "Do you sell size 42 boots?", "No."))
+    assert not _kinds(
+        Entry("a", "Do you sell size 41 boots?", "Yes."),
+        Entry("b", "Do you sell size 42 boots?", "No."),
+    )
 
 
 def test_expired_and_long_entries_are_found() -> None:
     assert _kinds(Entry("a", "Sale?", "x" * 1300, valid_until=date(2025, 1, 1))) == {
-        "expired", "long_answer",
+        "expired",
+        "long_answer",
     }
 
 
@@ -50,5 +55,7 @@ def test_every_bad_row_is_reported(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_entries_are_checked() -> None:
-    many = [Entry(str(n), f"What is item {n} in colour {n % 97}?", f"It is {n}.") for n in range(10_000)]
+    many = [
+        Entry(str(n), f"What is item {n} in colour {n % 97}?", f"It is {n}.") for n in range(10_000)
+    ]
     assert check(many, TODAY).entries == 10_000

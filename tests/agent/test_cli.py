@@ -55,8 +55,20 @@ def test_batch_keeps_the_order_and_ids(acme: Path, cli: Any, tmp_path: Path) -> 
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["b", "a", "c"]
     assert rows[2]["route"] in {"handoff", "clarify"}
-    assert set(rows[0]) == {"id", "route", "author", "confidence", "entry_id", "candidates", "text",
-                            "raw_text", "citations", "grounded", "handoff", "ms"}
+    assert set(rows[0]) == {
+        "id",
+        "route",
+        "author",
+        "confidence",
+        "entry_id",
+        "candidates",
+        "text",
+        "raw_text",
+        "citations",
+        "grounded",
+        "handoff",
+        "ms",
+    }
 
 
 @pytest.mark.end_to_end
@@ -96,7 +108,8 @@ def test_a_killed_build_goes_on_from_the_last_whole_step(acme: Path, cli: Any) -
     work = acme / ".bot.work"
     process = subprocess.Popen(
         [sys.executable, "-m", "featherdesk.agent.cli", "build", str(acme / "bot.toml")],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     for _ in range(1200):
         if (work / "knowledge" / ".done").exists():
@@ -139,8 +152,9 @@ def test_the_inbox_can_be_read_back_by_build(acme: Path, cli: Any, tmp_path: Pat
         (["evaluate", "nowhere", "x.jsonl"], 1, "not a bot folder"),
     ],
 )
-def test_mistakes_get_one_clear_line(cli: Any, tmp_path: Path, arguments: list[str], code: int,
-                                     said: str) -> None:
+def test_mistakes_get_one_clear_line(
+    cli: Any, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
     done = cli(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert said in done.stderr + done.stdout

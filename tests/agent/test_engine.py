@@ -37,9 +37,15 @@ class Scripted:
     def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
         return np.zeros(len(tokens), np.float32)
 
-    def generate(self, ids: Sequence[int], *, max_tokens: int, deadline: float,
-                 stopped: Callable[[], bool],
-                 first_veto: tuple[int, float] | None = None) -> Iterator[Step]:
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        first_veto: tuple[int, float] | None = None,
+    ) -> Iterator[Step]:
         for place, character in enumerate(self.answer):
             if self.fail and place > 5:
                 raise GenerationError("too slow")
@@ -54,15 +60,20 @@ def encoder(encoder_folder: Path) -> MiniLM:
 
 
 @pytest.fixture
-def agent_of(entries: list[Entry], encoder: MiniLM,
-             tmp_path: Path) -> Callable[[str], Agent]:
+def agent_of(entries: list[Entry], encoder: MiniLM, tmp_path: Path) -> Callable[[str], Agent]:
     index = Index.build(entries, encoder)
-    manifest = Manifest("b", "base", "h", "grounded", contract_hash(), ("en",), encoder.id,
-                        len(entries), ("en",))
+    manifest = Manifest(
+        "b", "base", "h", "grounded", contract_hash(), ("en",), encoder.id, len(entries), ("en",)
+    )
 
     def make(answer: str, *, fail: bool = False) -> Agent:
-        return Agent(Router(index, calibrate(index)), Scripted(answer, fail=fail), BotConfig(),
-                     manifest, tmp_path)
+        return Agent(
+            Router(index, calibrate(index)),
+            Scripted(answer, fail=fail),
+            BotConfig(),
+            manifest,
+            tmp_path,
+        )
 
     return make
 
@@ -89,7 +100,9 @@ def test_streamed_words_make_the_reply(agent_of: Callable[[str], Agent]) -> None
 def test_a_wrong_price_is_never_streamed_and_the_curated_text_is_sent(
     agent_of: Callable[[str], Agent],
 ) -> None:
-    events = list(agent_of("Standard delivery takes 3 to 5 working days and costs £9.95.").stream(ASKED))
+    events = list(
+        agent_of("Standard delivery takes 3 to 5 working days and costs £9.95.").stream(ASKED)
+    )
     reply = events[-1].reply
     assert reply is not None
     assert "9.95" not in "".join(event.delta for event in events)
@@ -124,7 +137,9 @@ def test_an_empty_question_is_asked_back(agent_of: Callable[[str], Agent], quest
     assert reply.text == "Please type a question."
 
 
-@pytest.mark.parametrize("question", ["a" * 100_000, "<script>alert(1)</script>", "‮" * 50, "\ud800"])
+@pytest.mark.parametrize(
+    "question", ["a" * 100_000, "<script>alert(1)</script>", "‮" * 50, "\ud800"]
+)
 def test_hostile_text_gets_a_reply(agent_of: Callable[[str], Agent], question: str) -> None:
     assert agent_of(GOOD).ask(question).text
 

@@ -46,8 +46,11 @@ def test_an_invented_fact_is_named(reply: str, culprit: str) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["Pets are allowed at the property, except guide dogs.", "Pets are allowed at the property.",
-     "Standard UK delivery costs £4.95 and does not take 3 to 5 working days."],
+    [
+        "Pets are allowed at the property, except guide dogs.",
+        "Pets are allowed at the property.",
+        "Standard UK delivery costs £4.95 and does not take 3 to 5 working days.",
+    ],
 )
 def test_a_turned_negation_is_caught(reply: str) -> None:
     assert unsupported(reply, SOURCES)
@@ -73,8 +76,12 @@ def test_a_supported_reply_streams_whole() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "never"),
-    [("Standard UK delivery costs £4.90 only.", "4.9"), ("It is free over £500 now.", "500"),
-     ("Write to evil@bad.example today.", "evil"), ("Pets are allowed at the property.", "allowed at")],
+    [
+        ("Standard UK delivery costs £4.90 only.", "4.9"),
+        ("It is free over £500 now.", "500"),
+        ("Write to evil@bad.example today.", "evil"),
+        ("Pets are allowed at the property.", "allowed at"),
+    ],
 )
 def test_an_ungrounded_word_is_never_released(reply: str, never: str) -> None:
     told, guard = _stream(reply)

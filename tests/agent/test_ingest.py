@@ -65,15 +65,22 @@ def test_chinese_reads_in_every_encoding(tmp_path: Path, encoding: str) -> None:
 
 def test_latin_1_reads(tmp_path: Path) -> None:
     text = "question,answer\nOù êtes-vous situés à Orléans ?,Près de la gare, café à côté.\n"
-    path = _write(tmp_path, "a.tsv", text.replace(",", "\t", 1).replace("?,", "?\t").encode("latin-1"))
+    path = _write(
+        tmp_path, "a.tsv", text.replace(",", "\t", 1).replace("?,", "?\t").encode("latin-1")
+    )
     assert "Où êtes" in read_faq(path)[0].question
 
 
 def test_optional_columns_and_metadata(tmp_path: Path) -> None:
     head = "id,question,answer,variants,category,language,url,valid_until,verbatim,team\n"
-    row = 'x,How?,So.,a| b |a,help,fr,https://a.example/b,2030-01-31,yes,blue\n'
+    row = "x,How?,So.,a| b |a,help,fr,https://a.example/b,2030-01-31,yes,blue\n"
     entry = read_faq(_write(tmp_path, "a.csv", head + row))[0]
-    assert (entry.id, entry.variants, entry.language, entry.verbatim) == ("x", ("a", "b"), "fr", True)
+    assert (entry.id, entry.variants, entry.language, entry.verbatim) == (
+        "x",
+        ("a", "b"),
+        "fr",
+        True,
+    )
     assert entry.valid_until is not None
     assert entry.valid_until.year == 2030
     assert entry.metadata == {"team": "blue"}
@@ -113,8 +120,9 @@ def test_a_folder_and_a_glob_are_read(tmp_path: Path) -> None:
         ("a.docx", "x", "unknown format"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, name: str, body: str | bytes,
-                                              wanted: str) -> None:
+def test_a_mistake_is_told_with_file_and_line(
+    tmp_path: Path, name: str, body: str | bytes, wanted: str
+) -> None:
     with pytest.raises(InputError, match=wanted):
         read_faq(_write(tmp_path, name, body))
 
@@ -143,8 +151,9 @@ def test_100000_rows_are_read_in_bounded_memory(tmp_path: Path) -> None:
     assert peak < 20e6
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture],
-          deadline=None)
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.binary(max_size=200), st.sampled_from(sorted({Path(n).suffix for n in FORMATS})))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, body: bytes, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"

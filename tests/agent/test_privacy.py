@@ -20,7 +20,12 @@ def test_personal_data_is_masked(text: str, wanted: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["order 1234567890123", "it cost £1,299.00", "on 2025-05-12 at 15:00", "size 42, width 100-120"],
+    [
+        "order 1234567890123",
+        "it cost £1,299.00",
+        "on 2025-05-12 at 15:00",
+        "size 42, width 100-120",
+    ],
 )
 def test_ordinary_numbers_stay(text: str) -> None:
     assert masked(text) == text

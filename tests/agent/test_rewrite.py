@@ -3,12 +3,16 @@ from featherdesk.agent.rewrite import parts, refers_back, with_history
 from featherdesk.agent.types import Turn
 
 
-@pytest.mark.parametrize("text", ["and for students?", "is it free?", "那运费呢？", "what about sale items"])
+@pytest.mark.parametrize(
+    "text", ["and for students?", "is it free?", "那运费呢？", "what about sale items"]
+)
 def test_an_elliptical_question_leans_back(text: str) -> None:
     assert refers_back(text)
 
 
-@pytest.mark.parametrize("text", ["write me a poem", "How long does standard delivery take to Wales?"])
+@pytest.mark.parametrize(
+    "text", ["write me a poem", "How long does standard delivery take to Wales?"]
+)
 def test_a_whole_question_does_not(text: str) -> None:
     assert not refers_back(text)
 
@@ -21,7 +25,8 @@ def test_a_question_is_joined_with_the_turn_before() -> None:
 
 def test_two_questions_are_taken_apart() -> None:
     assert parts("How long is delivery and can I return worn boots?") == [
-        "How long is delivery", "can I return worn boots",
+        "How long is delivery",
+        "can I return worn boots",
     ]
     assert parts("运费多少？可以退货吗？") == ["运费多少", "可以退货吗"]
 

@@ -31,8 +31,15 @@ def test_a_reworded_question_finds_its_entry(router: Router) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    ["how is the weather in Paris", "write me a poem about cats", "asdf qwer zxcv", "😀😀", "...",
-     "what are the opening hours of Amazon's warehouse in Ohio on the moon", "2+2*7"],
+    [
+        "how is the weather in Paris",
+        "write me a poem about cats",
+        "asdf qwer zxcv",
+        "😀😀",
+        "...",
+        "what are the opening hours of Amazon's warehouse in Ohio on the moon",
+        "2+2*7",
+    ],
 )
 def test_what_the_faq_does_not_know_is_not_answered(router: Router, question: str) -> None:
     assert router.route(question).kind in {RouteKind.HANDOFF, RouteKind.CLARIFY}
@@ -73,8 +80,9 @@ def test_an_expired_entry_is_never_matched(entries: list[Entry], encoder: MiniLM
     assert "old" not in {match.entry_id for match in route.matches}
 
 
-def test_a_language_the_model_does_not_write_is_verbatim(entries: list[Entry],
-                                                         encoder: MiniLM) -> None:
+def test_a_language_the_model_does_not_write_is_verbatim(
+    entries: list[Entry], encoder: MiniLM
+) -> None:
     german = Entry("de", "Wie lange dauert die Lieferung?", "3 bis 5 Werktage.", language="de")
     index = Index.build([*entries, german], encoder)
     route = Router(index, calibrate(index)).route("Wie lange dauert die Lieferung?")
@@ -98,8 +106,9 @@ def test_calibration_reads_back_and_damage_is_refused(router: Router, tmp_path: 
         Calibration.load(path)
 
 
-def test_index_reads_back_and_embeds_only_what_is_new(entries: list[Entry], encoder: MiniLM,
-                                                      tmp_path: Path) -> None:
+def test_index_reads_back_and_embeds_only_what_is_new(
+    entries: list[Entry], encoder: MiniLM, tmp_path: Path
+) -> None:
     index = Index.build(entries, encoder)
     index.save(tmp_path)
     again = Index.load(tmp_path, encoder)
@@ -115,8 +124,10 @@ def test_index_reads_back_and_embeds_only_what_is_new(entries: list[Entry], enco
             return encoder.embed(texts)
 
     counting = Counting()
-    changed = [Entry("delivery", entries[0].question, "It takes 9 days.", entries[0].variants),
-               *entries[1:]]
+    changed = [
+        Entry("delivery", entries[0].question, "It takes 9 days.", entries[0].variants),
+        *entries[1:],
+    ]
     Index.build(changed, counting, again.known_vectors())
     assert counting.seen == ("It takes 9 days.",)
 

@@ -12,7 +12,9 @@ def _row(*, block: bool = False, group: str = "a") -> Row:
     return Row(
         (Entry("a", "qa", "aa"), Entry("b", "qb", "bb")),
         (Question("first", "one"), Question("second", "two", (Turn("user", "before"),))),
-        group, "test", block,
+        group,
+        "test",
+        block,
     )
 
 

@@ -21,8 +21,14 @@ def exported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_what_serving_reads_is_written(exported: Path) -> None:
     names = {path.name for path in exported.iterdir()}
-    assert names <= {"model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json",
-                     "parity.json", "chat_template.jinja"}
+    assert names <= {
+        "model.onnx",
+        "model.onnx.data",
+        "genai_config.json",
+        "tokenizer.json",
+        "parity.json",
+        "chat_template.jinja",
+    }
     config = json.loads((exported / "genai_config.json").read_text())
     assert config["model"]["eos_token_id"] == 2
 
@@ -33,8 +39,12 @@ def test_decoding_with_kept_keys_equals_a_full_pass(exported: Path, tiny: Path) 
 
     generator = OnnxGenerator(exported, 1)
     ids = generator.encode("How long does delivery take?")
-    got = [step.token for step in generator.generate(
-        ids, max_tokens=12, deadline=time.monotonic() + 60, stopped=lambda: False)]
+    got = [
+        step.token
+        for step in generator.generate(
+            ids, max_tokens=12, deadline=time.monotonic() + 60, stopped=lambda: False
+        )
+    ]
     model = AutoModelForCausalLM.from_pretrained(tiny).eval()
     wanted = list(ids)
     with torch.no_grad():
@@ -52,8 +62,13 @@ def test_the_first_token_can_be_vetoed_and_forced(exported: Path) -> None:
     best = int(generator.logits(ids)[-1].argmax())
 
     def first(token: int, threshold: float) -> int:
-        steps = generator.generate(ids, max_tokens=1, deadline=time.monotonic() + 60,
-                                   stopped=lambda: False, first_veto=(token, threshold))
+        steps = generator.generate(
+            ids,
+            max_tokens=1,
+            deadline=time.monotonic() + 60,
+            stopped=lambda: False,
+            first_veto=(token, threshold),
+        )
         return next(steps).token
 
     assert first(best, 1.1) != best
@@ -65,12 +80,16 @@ def test_a_deadline_that_passed_is_an_error(exported: Path) -> None:
     from featherdesk.agent.errors import GenerationError
 
     with pytest.raises(GenerationError, match="too long"):
-        list(OnnxGenerator(exported, 1).generate(
-            [5], max_tokens=3, deadline=time.monotonic() - 1, stopped=lambda: False))
+        list(
+            OnnxGenerator(exported, 1).generate(
+                [5], max_tokens=3, deadline=time.monotonic() - 1, stopped=lambda: False
+            )
+        )
 
 
-def test_a_wrong_graph_fails_loudly_and_leaves_nothing(tiny: Path, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_graph_fails_loudly_and_leaves_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build = module._build
 
     def damaged(model: Path, out: Path, precision: Precision, block_size: int) -> None:

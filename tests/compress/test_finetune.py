@@ -10,23 +10,42 @@ from featherdesk.compress.model import merge
 
 def _rows(count: int) -> list[Row]:
     return [
-        Row((Entry("a", f"q{n}", f"a{n}"),), (Question(f"ask {n}", f"a{n}"),), str(n), "t", n % 2 == 0)
+        Row(
+            (Entry("a", f"q{n}", f"a{n}"),),
+            (Question(f"ask {n}", f"a{n}"),),
+            str(n),
+            "t",
+            n % 2 == 0,
+        )
         for n in range(count)
     ]
 
 
 def _config(**changes: object) -> TrainingConfig:
-    told: dict[str, object] = {"rank": 4, "alpha": 8, "max_steps": 6, "evaluate_every": 3,
-                               "length": 256, "learning_rate": 5e-3}
+    told: dict[str, object] = {
+        "rank": 4,
+        "alpha": 8,
+        "max_steps": 6,
+        "evaluate_every": 3,
+        "length": 256,
+        "learning_rate": 5e-3,
+    }
     return TrainingConfig(**{**told, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", [Method.LORA, Method.DORA, Method.ADALORA])
-def test_training_lowers_the_validation_loss_and_merges(tiny: Path, tmp_path: Path,
-                                                        method: Method) -> None:
+def test_training_lowers_the_validation_loss_and_merges(
+    tiny: Path, tmp_path: Path, method: Method
+) -> None:
     rows = _rows(24)
-    result = finetune(tiny, rows[:20], rows[20:], tmp_path / "a", _config(method=method, max_steps=12),
-                      progress=False)
+    result = finetune(
+        tiny,
+        rows[:20],
+        rows[20:],
+        tmp_path / "a",
+        _config(method=method, max_steps=12),
+        progress=False,
+    )
     assert result.validation_loss < result.first_validation_loss
     assert result.answer_tokens < result.tokens
     assert merge(tiny, tmp_path / "a", tmp_path / "merged") < 1e-2
@@ -73,8 +92,15 @@ def test_a_checkpoint_of_other_settings_is_not_taken(tiny: Path, tmp_path: Path)
 def test_training_continues_an_adapter(tiny: Path, tmp_path: Path) -> None:
     rows = _rows(24)
     first = finetune(tiny, rows[:20], rows[20:], tmp_path / "a", _config(), progress=False)
-    second = finetune(tiny, rows[:20], rows[20:], tmp_path / "b", _config(), progress=False,
-                      start_from=tmp_path / "a")
+    second = finetune(
+        tiny,
+        rows[:20],
+        rows[20:],
+        tmp_path / "b",
+        _config(),
+        progress=False,
+        start_from=tmp_path / "a",
+    )
     assert second.first_validation_loss == pytest.approx(first.validation_loss, rel=0.02)
 
 

@@ -26,9 +26,19 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot), "--port",
-             str(self.port), *options],
-            env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [
+                sys.executable,
+                "-m",
+                "featherdesk.agent.cli",
+                "serve",
+                str(bot),
+                "--port",
+                str(self.port),
+                *options,
+            ],
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
 

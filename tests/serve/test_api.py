@@ -36,8 +36,11 @@ def test_the_openai_client_gets_an_answer_with_its_receipt(server: Any) -> None:
 def test_the_stream_is_the_same_reply(server: Any) -> None:
     client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
     whole = client.chat.completions.create(model="x", messages=[{"role": "user", "content": ASKED}])
-    chunks = list(client.chat.completions.create(
-        model="x", messages=[{"role": "user", "content": ASKED}], stream=True))
+    chunks = list(
+        client.chat.completions.create(
+            model="x", messages=[{"role": "user", "content": ASKED}], stream=True
+        )
+    )
     text = "".join(c.choices[0].delta.content or "" for c in chunks)
     assert text.strip().endswith((whole.choices[0].message.content or "").strip()[-20:])
     assert len(chunks) > 4
@@ -45,11 +48,14 @@ def test_the_stream_is_the_same_reply(server: Any) -> None:
 
 
 def test_history_is_used(server: Any) -> None:
-    done = _chat(server, messages=[
-        {"role": "user", "content": "Can I return sale items?"},
-        {"role": "assistant", "content": "Let me see."},
-        {"role": "user", "content": "and who pays for the postage of it?"},
-    ])
+    done = _chat(
+        server,
+        messages=[
+            {"role": "user", "content": "Can I return sale items?"},
+            {"role": "assistant", "content": "Let me see."},
+            {"role": "user", "content": "and who pays for the postage of it?"},
+        ],
+    )
     assert done.status_code == 200
 
 
@@ -65,16 +71,20 @@ def test_history_is_used(server: Any) -> None:
         ({"messages": [{"role": "user", "content": "x" * 400_000}]}, 413, "bytes"),
     ],
 )
-def test_bad_requests_are_told_what_is_wrong(server: Any, body: dict[str, object], status: int,
-                                             said: str) -> None:
+def test_bad_requests_are_told_what_is_wrong(
+    server: Any, body: dict[str, object], status: int, said: str
+) -> None:
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
     assert answer.status_code == status
     assert said in answer.json()["error"]["message"]
 
 
 def test_what_is_not_json_is_refused(server: Any) -> None:
-    answer = httpx.post(f"{server.url}/v1/chat/completions", content=b"\xff\x00{",
-                        headers={"content-type": "application/json"})
+    answer = httpx.post(
+        f"{server.url}/v1/chat/completions",
+        content=b"\xff\x00{",
+        headers={"content-type": "application/json"},
+    )
     assert answer.status_code == 400
 
 

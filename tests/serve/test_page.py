@@ -8,10 +8,16 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -112,7 +118,11 @@ def test_the_interface_speaks_chinese_and_a_suggestion_answers(page: Page) -> No
 
 def test_hostile_text_is_shown_as_text(page: Page, server: Any) -> None:
     page.on("dialog", lambda _: pytest.fail("a script ran"))
-    _ask(page, "<script>alert(1)</script><img src=https://evil.example/x.png> [a](javascript:alert(1))", 1)
+    _ask(
+        page,
+        "<script>alert(1)</script><img src=https://evil.example/x.png> [a](javascript:alert(1))",
+        1,
+    )
     assert "<script>alert(1)</script>" in _bubbles(page)
     assert not [u for u in page.asked if "evil.example" in u]  # type: ignore[attr-defined]
 

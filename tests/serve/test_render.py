@@ -12,14 +12,21 @@ def _html(text: str) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "<script>alert(1)</script>", "[x](javascript:alert(1))", "![x](https://evil.example/a.png)",
-        "<img src=x onerror=alert(1)>", "<a href='javascript:alert(1)'>x</a>", "# big\n---\n* a",
-        "`<b>`", "&lt;script&gt;", "javascript:alert(1)", "data:text/html,<b>",
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "![x](https://evil.example/a.png)",
+        "<img src=x onerror=alert(1)>",
+        "<a href='javascript:alert(1)'>x</a>",
+        "# big\n---\n* a",
+        "`<b>`",
+        "&lt;script&gt;",
+        "javascript:alert(1)",
+        "data:text/html,<b>",
     ],
 )
 def test_nothing_but_text_comes_out(text: str) -> None:
     html = _html(text)
-    for bad in ("<script", "<img", "<h1", "<hr", "<li", "<b>", "href=\"javascript", "href=\"data"):
+    for bad in ("<script", "<img", "<h1", "<hr", "<li", "<b>", 'href="javascript', 'href="data'):
         assert bad not in html
 
 
