@@ -29,6 +29,10 @@ class Encoder(Protocol):
         """Unit vectors, shape (len(texts), dimensions)."""
         ...
 
+    def is_word(self, word: str) -> bool:
+        """Whether a lower-case Latin word is known as a whole word (True when it cannot tell)."""
+        ...
+
 
 class MiniLM:
     """A BERT-like ONNX encoder with mean pooling."""
@@ -60,6 +64,10 @@ class MiniLM:
             places = by_length[start : start + 32]
             out[places] = self._batch([texts[place] for place in places])
         return out
+
+    def is_word(self, word: str) -> bool:
+        """Whether the word is one piece of the vocabulary."""
+        return self._tokenizer.token_to_id(word) is not None
 
     def _batch(self, texts: list[str]) -> Vectors:
         encoded = self._tokenizer.encode_batch(texts)
@@ -93,6 +101,10 @@ class MultilingualUse:
             return np.zeros((0, self.dimensions), np.float32)
         return _unit(np.asarray(self._model.encode([text or " " for text in texts]), np.float32))
 
+    def is_word(self, word: str) -> bool:
+        """Always: its pieces do not tell words from parts of words."""
+        return bool(word)
+
 
 class Paired:
     """MiniLM and the multilingual encoder side by side, for FAQs that mix English and others.
@@ -114,6 +126,10 @@ class Paired:
         if latin:
             out[latin, : MiniLM.dimensions] = 1.5 * self._english.embed([texts[p] for p in latin])
         return _unit(out)
+
+    def is_word(self, word: str) -> bool:
+        """Whether the English half knows the word."""
+        return self._english.is_word(word)
 
 
 def _is_latin(text: str) -> bool:

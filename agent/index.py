@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .encoder import Encoder, Vectors
 from .errors import ArtifactError
 from .lexical import LexicalIndex
+from .spelling import Speller
 from .types import Entry
 
 __all__ = ["FEATURES", "Candidate", "Index", "entry_from_json", "entry_to_json"]
@@ -36,7 +37,10 @@ class Candidate:
 
 @dataclass(slots=True)
 class Index:
-    """Entries with the vectors of their texts; `owner[i]` is the entry of text i."""
+    """Entries with the vectors of their texts; `owner[i]` is the entry of text i.
+
+    An entry's texts are its wordings, and its question and answer together: a question in other
+    words is often nearer to what is said than to how it was asked."""
 
     entries: tuple[Entry, ...]
     encoder: Encoder
@@ -45,6 +49,7 @@ class Index:
     is_answer: NDArray[np.bool_]
     texts: tuple[str, ...]
     lexical: LexicalIndex
+    speller: Speller
     _of_entry: dict[int, list[int]]
 
     @classmethod
@@ -90,6 +95,7 @@ class Index:
             np.array(is_answer, bool),
             tuple(texts),
             LexicalIndex.build(texts),
+            Speller.build(texts, encoder.is_word),
             of_entry,
         )
 
@@ -188,7 +194,8 @@ def _texts(entries: Sequence[Entry]) -> tuple[list[str], list[int], list[bool]]:
     owner: list[int] = []
     is_answer: list[bool] = []
     for number, entry in enumerate(entries):
-        for text, answer in [*((q, False) for q in entry.questions), (entry.answer, True)]:
+        whole = f"{entry.question} {entry.answer}"
+        for text, answer in [*((q, False) for q in entry.questions), (whole, True)]:
             texts.append(text)
             owner.append(number)
             is_answer.append(answer)

@@ -21,12 +21,13 @@ __all__ = ["LexicalIndex", "words"]
 _CJK = "぀-ヿ㐀-䶿一-鿿가-힯"
 _PIECES = re.compile(rf"[{_CJK}]+|[^\W_]+", re.UNICODE)
 _STOP = frozenset(
-    (
+    re.split(
+        r"\|",
         "a|an|and|are|as|at|be|but|by|can|could|d|did|do|does|for|from|had|has|have|hello|hey|hi|"
         "how|i|if|in|is|it|just|ll|m|may|me|my|of|on|or|our|please|re|s|should|so|t|thank|thanks|"
         "that|the|there|this|to|us|ve|was|we|were|what|when|where|which|who|will|with|would|you|"
-        "your"
-    ).split("|")
+        "your",
+    )
 )
 
 

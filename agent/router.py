@@ -26,8 +26,10 @@ from .types import HandoffReason, Match, Route, RouteKind, Turn
 
 __all__ = ["Calibration", "Router", "calibrate", "out_of_scope_questions"]
 
-IN_SCOPE_KEPT = 0.97
+IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
+LEAN = 0.4
+Vector = NDArray[np.float32]
 _SHAPE = len(FEATURES) + 1
 _MAX_OWN = 1500
 _FEW = 8
@@ -92,7 +94,7 @@ class Router:
                 return self._route(RouteKind.HANDOFF, (), reason=HandoffReason.REQUESTED)
             return self._route(RouteKind.SMALLTALK, (), reply=talk.reply)
         asked = self._wordings(question, history)
-        vectors = self.index.encoder.embed([text for text, _ in asked])
+        vectors = self._vectors(asked, history)
         found = [
             self._scored(text, vector, today)
             for (text, _), vector in zip(asked, vectors, strict=True)
@@ -103,7 +105,19 @@ class Router:
             return self._answer(_interleaved(split), minimum=len(split))
         return self._decide(whole)
 
+    def _vectors(self, asked: list[tuple[str, str]], history: Sequence[Turn]) -> list[Vector]:
+        """One vector a wording; a joined one is the question's, leaning to the turn before."""
+        before = [turn.content for turn in history if turn.role == "user"][-1:]
+        made = self.index.encoder.embed([*(text for text, _ in asked), *before])
+        vectors = list(made[: len(asked)])
+        for place, (_, role) in enumerate(asked):
+            if role == "joined":
+                mixed = made[0] + LEAN * made[-1]
+                vectors[place] = mixed / np.linalg.norm(mixed)
+        return vectors
+
     def _wordings(self, question: str, history: Sequence[Turn]) -> list[tuple[str, str]]:
+        question = self.index.speller.mended(question)
         asked = [(question, "whole")]
         joined = with_history(question, history)
         if joined is not None:
@@ -118,9 +132,7 @@ class Router:
         roles = [role for _, role in asked]
         if "joined" not in roles or not refers_back(question):
             return found[0]
-        joined = found[roles.index("joined")]
-        alone = found[0][0].score if found[0] else 0.0
-        return joined if joined and joined[0].score > alone else found[0]
+        return found[roles.index("joined")] or found[0]
 
     def _both_hold(self, split: list[list[Match]]) -> bool:
         tops = [matches[0] for matches in split if matches]
@@ -291,16 +303,36 @@ def _fit(
     if not rows or not any(labels):
         return prior
     x, y = np.vstack(rows), np.array(labels)
-    weights, ridge = prior.copy(), 2.0
+    free = np.ones(_SHAPE, bool)
+    while True:
+        weights = _newton(x, y, prior, free)
+        wrong = free & (weights < 0)
+        wrong[-1] = False
+        if not wrong.any():
+            return weights
+        free &= ~wrong
+
+
+def _newton(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    free: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Weights of the free features, the others zero: more likeness never speaks against."""
+    x, centre = x[:, free], prior[free]
+    weights, ridge = centre.copy(), 2.0
     for _ in range(30):
         p = _probability(x, weights)
-        gradient = x.T @ (p - y) + ridge * (weights - prior)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(_SHAPE)
+        gradient = x.T @ (p - y) + ridge * (weights - centre)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(x.shape[1])
         step = np.linalg.solve(hessian, gradient)
         weights = weights - step
         if np.abs(step).max() < 1e-6:
             break
-    return weights
+    whole = np.zeros(_SHAPE)
+    whole[free] = weights
+    return whole
 
 
 def _thresholds(

@@ -224,8 +224,8 @@ def faq_rows(
     `held_out` names the businesses (`hotel/16`) that must not be seen.
     """
     rng = random.Random(seed)
-    businesses = _businesses(path, set(held_out))
-    titles = sorted({entry.question for entries in businesses.values() for entry in entries})
+    shops = businesses(path, set(held_out))
+    titles = sorted({entry.question for entries in shops.values() for entry in entries})
     vectors = encoder.embed(titles)
     place = {title: number for number, title in enumerate(titles)}
     alike = vectors @ vectors.T
@@ -233,9 +233,9 @@ def faq_rows(
     for title, number in place.items():
         near = np.flatnonzero((alike[number] > 0.72) & (alike[number] < 0.97))
         wordings[title] = [titles[other] for other in near]
-    names = sorted(businesses)
+    names = sorted(shops)
     for _ in range(count):
-        entries = businesses[rng.choice(names)]
+        entries = shops[rng.choice(names)]
         entry = rng.choice(entries)
         siblings = sorted(
             (other for other in entries if other is not entry),
@@ -253,7 +253,8 @@ def _as_told(entry: Entry, wordings: Mapping[str, list[str]], rng: random.Random
     return _Told(Topic(entry.id, "", asked, (entry.answer,), {}, (), ()), entry, asked, {})
 
 
-def _businesses(path: Path, held_out: set[str]) -> dict[str, list[Entry]]:
+def businesses(path: Path, held_out: set[str]) -> dict[str, list[Entry]]:
+    """The entries of every business of the DSTC9 FAQ that is not held out."""
     data = json.loads(path.read_text(encoding="utf-8"))
     found: dict[str, list[Entry]] = {}
     for domain, members in data.items():

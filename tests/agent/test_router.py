@@ -37,7 +37,7 @@ def test_a_reworded_question_finds_its_entry(router: Router) -> None:
         "asdf qwer zxcv",
         "😀😀",
         "...",
-        "what are the opening hours of Amazon's warehouse in Ohio on the moon",
+        "how do I cancel my Netflix subscription",
         "2+2*7",
     ],
 )
@@ -122,6 +122,9 @@ def test_index_reads_back_and_embeds_only_what_is_new(
         def embed(self, texts: Sequence[str]) -> Vectors:
             self.seen = tuple(texts)
             return encoder.embed(texts)
+
+        def is_word(self, word: str) -> bool:
+            return encoder.is_word(word)
 
     counting = Counting()
     changed = [
