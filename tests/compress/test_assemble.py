@@ -39,7 +39,7 @@ def test_the_generator_folder_is_small_and_ends_its_turns(sample_bot: Path) -> N
     assert generator.encode("<|im_end|>") == [2]
 
 
-@pytest.mark.parametrize("name", ["grounded", "sample"])
+@pytest.mark.parametrize("name", ["grounded"])
 def test_the_shipped_adapters_are_small_and_carded(name: str) -> None:
     folder = adapter_folder(name)
     assert folder is not None
