@@ -2,7 +2,8 @@ import pytest
 from featherdesk.agent.spelling import Speller
 
 SPELLER = Speller.build(
-    ["How much is delivery?", "Return a parcel", "delivery address"], {"house", "mending"}.__contains__
+    ["How much is delivery?", "Return a parcel", "delivery address"],
+    {"house", "mending"}.__contains__,
 )
 
 
