@@ -6,7 +6,7 @@ no conversation; knows nothing of HTTP or of storage.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .artifacts import Manifest, verify
@@ -17,7 +17,7 @@ from .grounding import StreamGuard, unsupported
 from .index import Index
 from .prompt import REFUSAL, contract_hash, render
 from .router import Calibration, Router
-from .runtime import Generator, OnnxGenerator
+from .runtime import Generator, OnnxGenerator, Step
 from .texts import say
 from .types import (
     Author,
@@ -151,55 +151,56 @@ class Agent:
         began: float,
         stopped: Callable[[], bool],
     ) -> Iterator[StreamEvent]:
-        """The model writes; what it writes is released as far as the sources hold it."""
-        settings = self.config.generation
+        """The model writes; what it writes is released as far as the sources hold it.
+
+        A message of several questions is answered one by one, each from its own entry.
+        """
         entries = [self.entry(entry_id) for entry_id in route.passed]
+        tasks: list[tuple[str, list[Entry], tuple[Turn, ...]]] = [
+            (asked, [entry], ()) for asked, entry in zip(route.questions, entries, strict=False)
+        ]
+        tasks = tasks or [(question, entries, tuple(history))]
+        limit = 2.0 if len(tasks) > 1 else self._refusal_threshold(self.config.generation)
+        deadline = time.monotonic() + self.config.generation.timeout
+        drafts: list[_Draft] = []
+        for asked, shown, turns in tasks:
+            draft = _Draft(StreamGuard(_sources(shown)))
+            drafts.append(draft)
+            opening = "\n\n" if len(drafts) > 1 else ""
+            steps = self._steps(generator, shown, asked, turns, deadline, stopped, limit)
+            for delta in draft.deltas(generator, steps):
+                ms.setdefault("first_token", _since(began))
+                yield StreamEvent(delta=opening + delta)
+                opening = ""
+            if not draft.good:
+                break
+        ms["generate"] = _since(began) - ms["route"]
+        raw = "\n\n".join(draft.raw.strip() for draft in drafts)
+        reply = self._judged(route, entries, raw, drafts[-1], ms)
+        told = replace(reply, tokens=sum(len(draft.tokens) for draft in drafts))
+        yield StreamEvent(reply=_timed(told, ms, began))
+
+    def _steps(
+        self,
+        generator: Generator,
+        entries: Sequence[Entry],
+        question: str,
+        history: Sequence[Turn],
+        deadline: float,
+        stopped: Callable[[], bool],
+        refusal_threshold: float,
+    ) -> Iterator[Step]:
+        """The greedy steps for one question over its entries."""
         ids = [
             i for text in render(entries, question, history).texts for i in generator.encode(text)
         ]
-        refusal = generator.encode(REFUSAL)[0]
-        guard = StreamGuard(_sources(entries))
-        written: list[int] = []
-        raw, refused, failed = "", False, False
-        deadline = time.monotonic() + settings.timeout
-        try:
-            for step in generator.generate(
-                ids,
-                max_tokens=settings.max_tokens,
-                deadline=deadline,
-                stopped=stopped,
-                first_veto=(refusal, self._refusal_threshold(settings)),
-            ):
-                written.append(step.token)
-                raw = generator.decode(written)
-                refused = raw.startswith(REFUSAL)
-                if refused:
-                    break
-                if REFUSAL.startswith(raw):
-                    continue
-                delta = guard.feed(raw)
-                if guard.failed:
-                    break
-                if delta:
-                    ms.setdefault("first_token", _since(began))
-                    yield StreamEvent(delta=delta)
-        except GenerationError:
-            failed = True
-        delta = "" if refused or failed else guard.finish()
-        if delta:
-            ms.setdefault("first_token", _since(began))
-            yield StreamEvent(delta=delta)
-        ms["generate"] = _since(began) - ms["route"]
-        reply = self._judged(
-            route,
-            entries,
-            raw.strip(),
-            refused=refused,
-            rejected=failed or bool(guard.failed) or not raw.strip(),
-            missing=guard.failed,
-            ms=ms,
+        return generator.generate(
+            ids,
+            max_tokens=self.config.generation.max_tokens,
+            deadline=deadline,
+            stopped=stopped,
+            first_veto=(generator.encode(REFUSAL)[0], refusal_threshold),
         )
-        yield StreamEvent(reply=_timed(replace(reply, tokens=len(written)), ms, began))
 
     def _refusal_threshold(self, settings: Generation) -> float:
         return settings.refusal if settings.refusal >= 0 else self.manifest.refusal
@@ -209,20 +210,17 @@ class Agent:
         route: Route,
         entries: Sequence[Entry],
         raw: str,
-        *,
-        refused: bool,
-        rejected: bool,
-        missing: tuple[str, ...],
+        last: "_Draft",
         ms: dict[str, float],
     ) -> Reply:
-        if refused:
+        if last.refused:
             gone = replace(route, kind=RouteKind.HANDOFF, reason=HandoffReason.NOT_IN_ENTRIES)
             return replace(
                 self._no_answer(gone, entries[0].language, ms), raw_text=raw, author=Author.MODEL
             )
-        if rejected:
+        if not last.good:
             curated = self._from_entries(route, Author.FALLBACK, ms)
-            return replace(curated, raw_text=raw, unsupported=missing)
+            return replace(curated, raw_text=raw, unsupported=last.guard.failed)
         cited = _cited(raw, entries)
         return Reply(
             text=raw,
@@ -271,6 +269,45 @@ class Agent:
     def _empty(self) -> Reply:
         route = Route(RouteKind.SMALLTALK, 0.0, 0.0, reply=say("empty", "en"))
         return Reply(route.reply, route, Author.CURATED, ms={"total": 0.0})
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What the model writes to one question, and how far it may be released."""
+
+    guard: StreamGuard
+    raw: str = ""
+    tokens: list[int] = field(default_factory=list)
+    refused: bool = False
+    failed: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether it may be sent whole."""
+        return bool(self.raw.strip()) and not (self.refused or self.failed or self.guard.failed)
+
+    def deltas(self, generator: Generator, steps: Iterator[Step]) -> Iterator[str]:
+        """Take the model's steps and yield what may be shown."""
+        try:
+            for step in steps:
+                self.tokens.append(step.token)
+                self.raw = generator.decode(self.tokens)
+                self.refused = self.raw.startswith(REFUSAL)
+                if self.refused:
+                    return
+                if REFUSAL.startswith(self.raw):
+                    continue
+                delta = self.guard.feed(self.raw)
+                if self.guard.failed:
+                    return
+                if delta:
+                    yield delta
+        except GenerationError:
+            self.failed = True
+            return
+        rest = self.guard.finish()
+        if rest:
+            yield rest
 
 
 def available_cores() -> int:

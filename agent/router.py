@@ -102,7 +102,9 @@ class Router:
         whole = self._whole(question, asked, found)
         split = [matches for (_, role), matches in zip(asked, found, strict=True) if role == "part"]
         if split and self._both_hold(split):
-            return self._answer(_interleaved(split), minimum=len(split))
+            return self._answer(
+                _interleaved(split), [text for text, role in asked if role == "part"]
+            )
         return self._decide(whole)
 
     def _vectors(self, asked: list[tuple[str, str]], history: Sequence[Turn]) -> list[Vector]:
@@ -150,7 +152,8 @@ class Router:
             return self._route(RouteKind.CLARIFY, matches)
         return self._route(RouteKind.HANDOFF, matches, reason=HandoffReason.NO_MATCH)
 
-    def _answer(self, matches: list[Match], minimum: int = 1) -> Route:
+    def _answer(self, matches: list[Match], questions: Sequence[str] = ()) -> Route:
+        minimum = max(1, len(questions))
         by_id = {entry.id: entry for entry in self.index.entries}
         best = by_id[matches[0].entry_id]
         passed = [
@@ -165,7 +168,7 @@ class Router:
         )
         if kind is RouteKind.VERBATIM:
             passed = passed[:minimum]
-        return self._route(kind, matches, passed=passed, parts=minimum)
+        return self._route(kind, matches, passed=passed, questions=questions)
 
     def _route(
         self,
@@ -175,7 +178,7 @@ class Router:
         passed: Sequence[str] = (),
         reason: HandoffReason | None = None,
         reply: str = "",
-        parts: int = 1,
+        questions: Sequence[str] = (),
     ) -> Route:
         return Route(
             kind,
@@ -185,7 +188,7 @@ class Router:
             tuple(passed),
             reason,
             reply,
-            parts,
+            tuple(questions),
         )
 
     def _scored(self, text: str, vector: NDArray[np.float32], today: date) -> list[Match]:

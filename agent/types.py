@@ -97,8 +97,9 @@ class HandoffReason(StrEnum):
 class Route:
     """The router's decision, with the score it compared and the threshold it compared it to.
 
-    `matches` holds all candidates, best first; `passed` the ids the generator will see, of which
-    the first `parts` answer one part of the message each. `reply` is the text of small talk.
+    `matches` holds all candidates, best first; `passed` the ids the generator will see.
+    `questions` are the parts of a message that asks several things, each answered by the entry at
+    the same place of `passed`. `reply` is the text of small talk.
     """
 
     kind: RouteKind
@@ -108,7 +109,12 @@ class Route:
     passed: tuple[str, ...] = ()
     reason: HandoffReason | None = None
     reply: str = ""
-    parts: int = 1
+    questions: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> int:
+        """How many entries the message needs: one, or one for each of its questions."""
+        return max(1, len(self.questions))
 
 
 class Author(StrEnum):

@@ -6,7 +6,7 @@ import re
 __all__ = ["safe_markdown"]
 
 _LINK = re.compile(r"https?://[^\s<>\"'`|\\^{}\[\]]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:$=^])")
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:$=^])")
 
 
 def safe_markdown(text: str) -> str:
@@ -24,6 +24,7 @@ def safe_markdown(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    """Marks first: the entities that escaping HTML makes hold none."""
     marked = _MARKS.sub(r"\\\1", text)
     return html.escape(marked, quote=False).replace("\n", "  \n")
 
