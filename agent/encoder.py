@@ -14,7 +14,10 @@ from tokenizers import Tokenizer
 
 from .errors import ArtifactError, MissingExtraError
 
-__all__ = ["Encoder", "MiniLM", "MultilingualUse", "Paired", "Vectors", "open_encoder"]
+__all__ = ["ENGLISH", "Encoder", "MiniLM", "MultilingualUse", "Paired", "Vectors", "open_encoder"]
+
+ENGLISH = "minilm-l6-v2-support"
+"""The default encoder of English FAQs."""
 
 Vectors = NDArray[np.float32]
 
@@ -35,12 +38,12 @@ class Encoder(Protocol):
 
 
 class MiniLM:
-    """A BERT-like ONNX encoder with mean pooling."""
+    """A BERT-like ONNX encoder with mean pooling; `identity` is its catalogue id."""
 
-    id = "minilm-l6-v2-int8"
     dimensions = 384
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, identity: str = ENGLISH) -> None:
+        self.id = identity
         onnxruntime = _onnxruntime()
         model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
         if not model.exists() or not tokenizer.exists():
@@ -112,10 +115,10 @@ class Paired:
     English text weighs both; other text has only the multilingual half.
     """
 
-    id = f"{MiniLM.id}+{MultilingualUse.id}"
     dimensions = MiniLM.dimensions + MultilingualUse.dimensions
 
     def __init__(self, english: MiniLM, multilingual: MultilingualUse) -> None:
+        self.id = f"{english.id}+{multilingual.id}"
         self._english, self._multilingual = english, multilingual
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -140,16 +143,18 @@ def _is_latin(text: str) -> bool:
 def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
     """The encoder with a catalogue id; `folder` holds its files where it has any.
 
+    `A+B` is the English encoder A beside the multilingual encoder B.
+
     Raises:
         ArtifactError: the id is unknown or its files are missing.
     """
-    if identity == MiniLM.id:
-        return MiniLM(folder, threads)
-    if identity == MultilingualUse.id:
+    english, _, other = identity.partition("+")
+    if english == MultilingualUse.id and not other:
         return MultilingualUse(threads or 2)
-    if identity == Paired.id:
-        return Paired(MiniLM(folder, threads), MultilingualUse(threads or 2))
-    known = f"{MiniLM.id}, {MultilingualUse.id}, {Paired.id}"
+    if english in (ENGLISH, "minilm-l6-v2-int8") and other in ("", MultilingualUse.id):
+        first = MiniLM(folder, threads, english)
+        return Paired(first, MultilingualUse(threads or 2)) if other else first
+    known = f"{ENGLISH}, minilm-l6-v2-int8, {MultilingualUse.id}, {ENGLISH}+{MultilingualUse.id}"
     raise ArtifactError(f"unknown encoder {identity!r}; known: {known}")
 
 

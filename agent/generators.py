@@ -1,7 +1,7 @@
-"""Names generators by what goes into them and has missing ones made. Knows no torch.
+"""Names generators and encoders by what goes into them and has missing ones made. Knows no torch.
 
-A generator is a base model and an adapter, merged and exported; each is made once, by the
-command `featherdesk export` in a process of its own, and kept in the cache.
+Each is a base model and an adapter, merged and exported; it is made once, by the command
+`featherdesk export` in a process of its own, and kept in the cache.
 """
 
 import hashlib
@@ -13,11 +13,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .artifacts import cache_root, sha256_of
-from .catalog import adapters_root, find, local_folder
+from .catalog import adapters_root, fetch, find, local_folder
 from .errors import CatalogError, FeatherdeskError, MissingExtraError
 from .prompt import contract_hash
 
-__all__ = ["adapter_folder", "card", "ensure_generator", "fingerprint", "generator_folder"]
+__all__ = [
+    "adapter_folder",
+    "card",
+    "ensure_encoder",
+    "ensure_generator",
+    "fingerprint",
+    "generator_folder",
+]
 
 Notify = Callable[[str], None]
 RECIPE = "3"
@@ -32,7 +39,7 @@ def adapter_folder(name: str) -> Path | None:
     if not name:
         return None
     for folder in (Path(name).expanduser(), adapters_root() / name):
-        if (folder / "adapter_config.json").exists():
+        if (folder / "adapter_model.safetensors").exists():
             return folder
     root = adapters_root()
     shipped = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -99,6 +106,27 @@ def ensure_generator(base: str, adapter: Path | None, notify: Notify) -> Path:
     run_featherdesk(
         ["export", base, "--out", str(target), *(["--adapter", str(adapter)] if adapter else [])]
     )
+    return target
+
+
+def ensure_encoder(identity: str, notify: Notify) -> Path:
+    """The folder of an encoder: fetched, or made from its base and adapter in a child process.
+
+    Raises:
+        CatalogError: the id is unknown, or no source is reachable.
+        MissingExtraError: it must be made and torch is not installed.
+    """
+    model = find(identity)
+    if not model.base:
+        return fetch(identity, notify)
+    adapter = adapter_folder(model.adapter)
+    target = cache_root() / "encoders" / fingerprint(model.base, adapter)
+    if (target / "model.onnx").exists():
+        return target
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch (needed once, to assemble the encoder)", "train")
+    notify("assembling the encoder (once, half a minute)")
+    run_featherdesk(["export", model.base, "--out", str(target), "--adapter", str(adapter)])
     return target
 
 

@@ -24,7 +24,14 @@ from .rewrite import parts, refers_back, with_history
 from .smalltalk import smalltalk
 from .types import HandoffReason, Match, Route, RouteKind, Turn
 
-__all__ = ["Calibration", "Router", "calibrate", "out_of_scope_questions"]
+__all__ = [
+    "Calibration",
+    "Router",
+    "calibrate",
+    "fit_scorer",
+    "out_of_scope_questions",
+    "probability_of_best",
+]
 
 IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
@@ -226,7 +233,7 @@ def calibrate(index: Index, seed: int = 0, today: date | None = None) -> Calibra
         for text, vector in zip(foreign, index.encoder.embed(foreign), strict=True)
     ]
     prior = _prior(index.encoder.id)
-    weights = _fit([*groups, *away, *strange], prior.weights)
+    weights = fit_scorer([*groups, *away, *strange], prior.weights)
     return _thresholds(index, weights, groups, away, strange, prior)
 
 
@@ -291,10 +298,15 @@ def _prior(encoder: str) -> _Prior:
     return _Prior(np.array(told["weights"], np.float64), told["answer"], told["accompany"])
 
 
-def _fit(
-    groups: Sequence[tuple[list[Candidate], int]], prior: NDArray[np.float64]
+def fit_scorer(
+    groups: Sequence[tuple[list[Candidate], int]], prior: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Logistic regression by Newton's method, ridge around the prior; three candidates a group."""
+    """Weights (bias last): logistic regression by Newton's method, ridge around the prior.
+
+    A group is the measured candidates of one question with the entry that answers it (-1: none);
+    the three nearest candidates count.
+    """
+    prior = np.zeros(_SHAPE) if prior is None else prior
     rows: list[NDArray[np.float64]] = []
     labels: list[float] = []
     for candidates, owner in groups:
@@ -351,14 +363,20 @@ def _thresholds(
     `answer` is the score that best parts right first entries from questions without an answer,
     but keeps at least `IN_SCOPE_KEPT` of the questions whose best entry was right.
     """
-    right = np.array([_best(c, weights)[0] for c, owner in own if _best(c, weights)[1] == owner])
-    wrong = np.array([_best(c, weights)[0] for c, _ in strange])
-    missed = np.array([_best(c, weights)[0] for c, _ in away])
+    right = np.array(
+        [
+            probability_of_best(c, weights)[0]
+            for c, owner in own
+            if probability_of_best(c, weights)[1] == owner
+        ]
+    )
+    wrong = np.array([probability_of_best(c, weights)[0] for c, _ in strange])
+    missed = np.array([probability_of_best(c, weights)[0] for c, _ in away])
     second = np.array(
         [
             score
             for candidates, owner in own
-            for score, entry in [_best(candidates, weights)]
+            for score, entry in [probability_of_best(candidates, weights)]
             if entry != owner
             for score in [_score_of(candidates, owner, weights)]
         ]
@@ -399,7 +417,10 @@ def _parting(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> float:
     return float(tried[int(np.argmax(value))])
 
 
-def _best(candidates: list[Candidate], weights: NDArray[np.float64]) -> tuple[float, int]:
+def probability_of_best(
+    candidates: list[Candidate], weights: NDArray[np.float64]
+) -> tuple[float, int]:
+    """The highest probability among candidates, and whose it is (0 and -1 without any)."""
     if not candidates:
         return 0.0, -1
     scores = _probability(_matrix(candidates), weights)

@@ -15,7 +15,7 @@ from ..agent.artifacts import atomic_folder, cache_root
 from ..agent.catalog import fetch, local_folder
 from ..agent.generators import check_adapter
 
-__all__ = ["assemble_base", "assemble_generator"]
+__all__ = ["assemble_base", "assemble_encoder", "assemble_generator"]
 
 Notify = Callable[[str], None]
 _RECIPE = "2"
@@ -93,6 +93,21 @@ def assemble_generator(
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def assemble_encoder(
+    base: str, adapter: Path, target: Path, notify: Notify = lambda _: None
+) -> dict[str, object]:
+    """Write the encoder folder of base and adapter; returns the measured parity."""
+    from .export import export_encoder
+    from .retriever import merge_encoder
+
+    source = fetch(base, notify)
+    with tempfile.TemporaryDirectory(dir=_made(cache_root())) as scratch:
+        notify(f"merging {adapter.name}")
+        merge_encoder(source, adapter, Path(scratch))
+        notify("exporting to int8 ONNX")
+        return {"cosine": export_encoder(Path(scratch), target)}
 
 
 def _made(folder: Path) -> Path:

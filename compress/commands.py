@@ -56,7 +56,8 @@ def finetune(
 ) -> None:
     """Train an adapter: on a bot's own FAQ, or on a file of training rows.
 
-    An interrupted run goes on from its checkpoint when the same command is given again.
+    An interrupted run goes on from its checkpoint when the same command is given again. With a
+    sentence encoder as --base its layers are trained to find the entries of the rows.
     """
     _needs_train()
     from ..agent.generators import adapter_folder
@@ -65,6 +66,9 @@ def finetune(
     from .finetune import Method, TrainingConfig
     from .finetune import finetune as run
 
+    if _is_encoder(base) and source.suffix != ".toml":
+        _finetune_encoder(source, base, out, max_steps, seed)
+        return
     config = TrainingConfig(
         method=Method(method),
         rank=rank,
@@ -87,6 +91,19 @@ def finetune(
     )
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
     click.echo(json.dumps(asdict(replace(result, curve=()))))
+
+
+def _finetune_encoder(source: Path, base: str, out: Path, steps: int, seed: int) -> None:
+    from ..agent.catalog import fetch
+    from . import dataset
+    from .retriever import RetrieverConfig, train_retriever
+
+    rows = list(dataset.load(source))
+    training, validation = dataset.split(rows, 0.06, seed)
+    config = RetrieverConfig(steps=steps or RetrieverConfig().steps, seed=seed)
+    told = train_retriever(fetch(base, _say), training, validation[:480], out, config)
+    write_card(out, base=base, data=sorted({row.source for row in rows}), start_from="")
+    click.echo(json.dumps(told))
 
 
 def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, TrainingConfig, list[Row]]":  # type: ignore[name-defined] # noqa: F821
@@ -126,16 +143,17 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
     from ..agent.generators import adapter_folder, card
     from ..agent.prompt import contract_hash
 
-    before = adapter_folder(start_from)
-    told = {
+    told: dict[str, object] = {
         "name": re.sub(r"[^\w.-]", "-", folder.name),
         "base": base,
         "base_sha256": "" if local_folder(base) else find(base).sha256,
-        "prompt_contract": contract_hash(),
         "data": data,
-        "start_from": start_from,
-        "refusal_threshold": card(before).get("refusal_threshold", 0.5) if before else 0.5,
     }
+    if not _is_encoder(base):
+        before = adapter_folder(start_from)
+        told["prompt_contract"] = contract_hash()
+        told["start_from"] = start_from
+        told["refusal_threshold"] = card(before).get("refusal_threshold", 0.5) if before else 0.5
     (folder / "card.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
@@ -145,10 +163,25 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
 @click.option("--adapter", default="", help="Merge this adapter first.")
 @click.option("--precision", type=click.Choice(["int4", "fp32"]), default="int4")
 def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
-    """Export a model (catalogue id or folder) to an ONNX generator folder, with proof."""
+    """Export a model (catalogue id or folder) to an ONNX folder, with proof.
+
+    A causal LM becomes a generator in the given precision, a sentence encoder int8.
+    """
     _needs_train()
     from ..agent.generators import adapter_folder
-    from .assemble import assemble_generator
+    from .assemble import assemble_encoder, assemble_generator
 
-    parity = assemble_generator(model, adapter_folder(adapter), out, precision, _say)
+    chosen = adapter_folder(adapter)
+    if _is_encoder(model):
+        if chosen is None:
+            raise ConfigError(f"{model} is an ONNX encoder already; name an --adapter to merge")
+        parity = assemble_encoder(model, chosen, out, _say)
+    else:
+        parity = assemble_generator(model, chosen, out, precision, _say)
     click.echo(json.dumps(parity))
+
+
+def _is_encoder(model: str) -> bool:
+    from ..agent.catalog import find, local_folder
+
+    return local_folder(model) is None and find(model).kind == "encoder"

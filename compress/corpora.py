@@ -6,12 +6,13 @@ tokens or of training.
 """
 
 import csv
+import hashlib
 import json
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ from ..agent.types import Entry, Turn
 from .augment import noisy
 from .dataset import Question, Row
 
-__all__ = ["Topic", "faq_rows", "intent_rows", "load_topics", "target", "topic_rows"]
+__all__ = [
+    "Topic",
+    "faq_rows",
+    "intent_rows",
+    "load_topics",
+    "split_topics",
+    "target",
+    "told_entry",
+    "topic_rows",
+]
 
 _OPEN = re.compile(r"^(what|how|when|where|which|who|why|until)\b", re.IGNORECASE)
 _YES_NO = re.compile(r"^(yes|no)\s*[,.;:!]\s*", re.IGNORECASE)
@@ -57,7 +67,7 @@ _BUSINESS_FIRST = (
 )
 _BUSINESS_LAST = ("House", "& Co", "Group", "Lane", "Point", "Works", "Hall", "Corner", "Direct")
 _JOINERS = (" and ", ", and also ", "? Also, ", ". And ", "? ", " plus ", "; ")
-_DUAL_SHARE, _NEAR_SHARE, _FOLLOW_SHARE, _ABSENT_SHARE = 0.28, 0.4, 0.35, 0.06
+_DUAL_SHARE, _NEAR_SHARE, _FOLLOW_SHARE, _ABSENT_SHARE = 0.28, 0.5, 0.35, 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,21 @@ def load_topics() -> list[Topic]:
                 )
             )
     return topics
+
+
+def split_topics(topics: Sequence[Topic]) -> tuple[list[Topic], list[Topic]]:
+    """Topics to train on, and the eighth (by name) that no adapter sees: for fitting thresholds."""
+    held = {t.name for t in topics if hashlib.sha256(t.name.encode()).digest()[0] % 8 == 0}
+    return [t for t in topics if t.name not in held], [t for t in topics if t.name in held]
+
+
+def told_entry(topic: Topic, rng: random.Random) -> tuple[Entry, list[str], list[str]]:
+    """A topic as a bot's entry with three variants, the other wordings, and the near misses."""
+    told = _tell(topic, _business(rng), rng)
+    asked = list(told.asked)
+    rng.shuffle(asked)
+    near = [_filled(text, topic.slots, told.values, rng) for text in topic.near]
+    return replace(told.entry, variants=tuple(asked[:3])), asked[3:], near
 
 
 def target(answers: Sequence[str], question: str) -> str:

@@ -28,6 +28,7 @@ from .model import load_model, load_tokenizer, write_atomically
 
 __all__ = ["Method", "Result", "TrainingConfig", "finetune"]
 
+FIRST = 4.0
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -234,7 +235,7 @@ class _Run:
         total = 0.0
         self.model.train()
         for batch in group:
-            loss = self._loss(batch) / max(answers, 1)
+            loss = self._loss(batch, weighted=True) / max(answers, 1)
             loss.backward()
             total += float(loss.detach())
             self.tokens += sum(len(sequence) for sequence in batch)
@@ -254,8 +255,9 @@ class _Run:
         self.step += 1
         return total
 
-    def _loss(self, batch: list[Encoded]) -> torch.Tensor:
-        """The summed cross entropy of one batch's answer tokens."""
+    def _loss(self, batch: list[Encoded], *, weighted: bool = False) -> torch.Tensor:
+        """The summed cross entropy of one batch's answer tokens; `weighted` counts the first
+        token of an answer, where the model decides whether to refuse, `FIRST` times."""
         longest = max(len(sequence) for sequence in batch)
         shape = (
             (self.config.batch, self.config.length)
@@ -275,9 +277,12 @@ class _Run:
         flat = labels.flatten()
         targets = torch.nonzero(flat != -100).squeeze(1)
         logits = self.head(states[(targets - 1).to(self.device)]).float()
-        return torch.nn.functional.cross_entropy(
-            logits, flat[targets].to(self.device), reduction="sum"
+        each = torch.nn.functional.cross_entropy(
+            logits, flat[targets].to(self.device), reduction="none"
         )
+        if weighted:
+            each = torch.where((flat[targets - 1] == -100).to(self.device), FIRST * each, each)
+        return each.sum()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(self, held: Sequence[list[Encoded]]) -> float:
