@@ -32,7 +32,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bot folder is made of; `files` maps relative paths to sha256."""
+    """What a bot folder is made of; `files` maps relative paths to sha256.
+
+    The model's refusal is taken when its log-odds reach those of `refusal` plus `refusal_slope`
+    times the log-odds of the router: the surer the router, the surer the model has to be.
+    """
 
     name: str
     base: str
@@ -44,6 +48,7 @@ class Manifest:
     entries: int
     languages: tuple[str, ...]
     refusal: float = 1.0
+    refusal_slope: float = 0.0
     steps: tuple[dict[str, Any], ...] = ()
     gate: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)

@@ -233,7 +233,10 @@ def _manifest(
 ) -> Manifest:
     told = card(adapter) if adapter else {}
     base = config.generation.base
-    refusal = told.get("refusal_threshold", 0.5)
+    refusal, slope = (
+        float(str(told.get(f"refusal_{name}", usual)))
+        for name, usual in (("threshold", 0.5), ("slope", 0.0))
+    )
     return Manifest(
         name=config.bot.name,
         base=base,
@@ -244,7 +247,8 @@ def _manifest(
         encoder=index.encoder.id,
         entries=len(entries),
         languages=tuple(sorted({entry.language for entry in entries})),
-        refusal=float(refusal) if isinstance(refusal, int | float) else 0.5,
+        refusal=refusal,
+        refusal_slope=slope,
     )
 
 

@@ -4,13 +4,14 @@ The customer always gets something true: a grounded reply, the curated text, or 
 no conversation; knows nothing of HTTP or of storage.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .artifacts import Manifest, verify
-from .config import BotConfig, Generation, load_config
+from .config import BotConfig, load_config
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
@@ -160,7 +161,7 @@ class Agent:
             (asked, [entry], ()) for asked, entry in zip(route.questions, entries, strict=False)
         ]
         tasks = tasks or [(question, entries, tuple(history))]
-        limit = 2.0 if len(tasks) > 1 else self._refusal_threshold(self.config.generation)
+        limit = 2.0 if len(tasks) > 1 else self._refusal_threshold(route.confidence)
         deadline = time.monotonic() + self.config.generation.timeout
         drafts: list[_Draft] = []
         for asked, shown, turns in tasks:
@@ -202,8 +203,14 @@ class Agent:
             first_veto=(generator.encode(REFUSAL)[0], refusal_threshold),
         )
 
-    def _refusal_threshold(self, settings: Generation) -> float:
-        return settings.refusal if settings.refusal >= 0 else self.manifest.refusal
+    def _refusal_threshold(self, confidence: float) -> float:
+        """How likely the model's refusal must be to be taken, at a confidence of the router."""
+        fixed = self.config.generation.refusal
+        if fixed >= 0:
+            return fixed
+        return from_odds(
+            log_odds(self.manifest.refusal) + self.manifest.refusal_slope * log_odds(confidence)
+        )
 
     def _judged(
         self,
@@ -343,6 +350,17 @@ def _citation(entry: Entry) -> Citation:
 
 def _language(text: str) -> str:
     return "zh" if any("一" <= c <= "鿿" for c in text) else "en"
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)), held within plus and minus 9.2."""
+    held = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(held / (1 - held))
+
+
+def from_odds(odds: float) -> float:
+    """The probability with these log-odds."""
+    return 1 / (1 + math.exp(-odds))
 
 
 def _since(began: float) -> float:

@@ -3,7 +3,7 @@
 A logistic scorer over the index's features gives each candidate the probability that it answers
 the question. Weights and thresholds are fitted when a bot is built, on its own wordings (each
 asked while hidden from the index), the same wordings with their entry taken away (near misses)
-and the out-of-scope questions that ship with the package. Knows nothing of models or prompts.
+and the out-of-scope questions that ship with the package. Knows nothing of models.
 """
 
 import json
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import ArtifactError
 from .index import FEATURES, Candidate, Index
+from .prompt import MAX_ENTRIES
 from .rewrite import parts, refers_back, with_history
 from .smalltalk import smalltalk
 from .types import HandoffReason, Match, Route, RouteKind, Turn
@@ -114,6 +115,17 @@ class Router:
             )
         return self._decide(whole)
 
+    def nearest(self, question: str, *, today: date | None = None) -> list[Match]:
+        """The entries a model would be shown for a question, whatever their score; best first."""
+        text = self.index.speller.mended(question)
+        vector = self.index.encoder.embed([text])[0]
+        matches = self._scored(text, vector, today or date.today())
+        return [
+            match
+            for place, match in enumerate(matches[:MAX_ENTRIES])
+            if not place or match.score >= self.calibration.accompany
+        ]
+
     def _vectors(self, asked: list[tuple[str, str]], history: Sequence[Turn]) -> list[Vector]:
         """One vector a wording; a joined one is the question's, leaning to the turn before."""
         before = [turn.content for turn in history if turn.role == "user"][-1:]
@@ -165,7 +177,7 @@ class Router:
         best = by_id[matches[0].entry_id]
         passed = [
             m.entry_id
-            for place, m in enumerate(matches[:4])
+            for place, m in enumerate(matches[:MAX_ENTRIES])
             if place < minimum or m.score >= self.calibration.accompany
         ]
         kind = (

@@ -38,6 +38,12 @@ def _needs_train() -> None:
     "--first-layer", type=int, default=6, show_default=True, help="Leave the layers below it alone."
 )
 @click.option("--compiled", is_flag=True, help="torch.compile: slower start, faster steps.")
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    help="Rows to judge by [a part of the rows, split by entry].",
+)
+@click.option("--patience", type=int, default=4, show_default=True)
 @click.option("--seed", type=int, default=7, show_default=True)
 def finetune(
     source: Path,
@@ -52,6 +58,8 @@ def finetune(
     max_steps: int,
     first_layer: int,
     compiled: bool,
+    validation: Path | None,
+    patience: int,
     seed: int,
 ) -> None:
     """Train an adapter: on a bot's own FAQ, or on a file of training rows.
@@ -67,7 +75,7 @@ def finetune(
     from .finetune import finetune as run
 
     if _is_encoder(base) and source.suffix != ".toml":
-        _finetune_encoder(source, base, out, max_steps, seed)
+        _finetune_encoder(source, validation, base, out, max_steps, seed)
         return
     config = TrainingConfig(
         method=Method(method),
@@ -78,6 +86,7 @@ def finetune(
         max_steps=max_steps,
         first_layer=first_layer,
         compiled=compiled,
+        patience=patience,
         seed=seed,
     )
     if source.suffix == ".toml":
@@ -85,23 +94,27 @@ def finetune(
     else:
         rows = list(dataset.load(source))
     start = adapter_folder(start_from)
-    training, validation = dataset.split(rows, 0.05, seed)
-    result = run(
-        assemble_base(base, _say), training, validation[:80], out, config, start_from=start
-    )
+    training, held = dataset.split(rows, 0.05, seed)
+    if validation is not None:
+        training, held = rows, list(dataset.load(validation))
+    result = run(assemble_base(base, _say), training, held[:80], out, config, start_from=start)
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
     click.echo(json.dumps(asdict(replace(result, curve=()))))
 
 
-def _finetune_encoder(source: Path, base: str, out: Path, steps: int, seed: int) -> None:
+def _finetune_encoder(
+    source: Path, validation: Path | None, base: str, out: Path, steps: int, seed: int
+) -> None:
     from ..agent.catalog import fetch
     from . import dataset
     from .retriever import RetrieverConfig, train_retriever
 
     rows = list(dataset.load(source))
-    training, validation = dataset.split(rows, 0.06, seed)
+    training, held = dataset.split(rows, 0.06, seed)
+    if validation is not None:
+        training, held = rows, list(dataset.load(validation))
     config = RetrieverConfig(steps=steps or RetrieverConfig().steps, seed=seed)
-    told = train_retriever(fetch(base, _say), training, validation[:480], out, config)
+    told = train_retriever(fetch(base, _say), training, held[:480], out, config)
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from="")
     click.echo(json.dumps(told))
 

@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,11 @@ class Topic:
     near: tuple[str, ...]
 
 
-def load_topics() -> list[Topic]:
-    """The topics that ship with the package (`topics_*.jsonl`)."""
+def load_topics(pattern: str = "topics_*.jsonl") -> list[Topic]:
+    """The topics that ship with the package, from the files that match `pattern`."""
     topics = []
     for file in sorted(files(__package__).iterdir(), key=lambda item: item.name):
-        if not (file.name.startswith("topics_") and file.name.endswith(".jsonl")):
+        if not fnmatch(file.name, pattern):
             continue
         for line in file.read_text(encoding="utf-8").splitlines():
             data: dict[str, Any] = json.loads(line)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
@@ -120,18 +121,20 @@ def _keep(model: Path, out: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The builder prints thousands of lines; FEATHERDESK_DEBUG lets them through."""
+    """Builder and exporter print thousands of lines; FEATHERDESK_DEBUG lets them through."""
     if os.environ.get("FEATHERDESK_DEBUG"):
         yield
         return
     before = logging.root.manager.disable
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     try:
         with (
+            warnings.catch_warnings(),
             open(os.devnull, "w", encoding="utf-8") as sink,
             redirect_stdout(sink),
             redirect_stderr(sink),
         ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)

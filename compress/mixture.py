@@ -72,10 +72,14 @@ def mixture(data: Path | None, count: int, seed: int) -> list[Row]:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--validation", type=click.Path(path_type=Path), help="Rows of held-out topics.")
 @click.option("--count", type=click.IntRange(1), default=15000, show_default=True)
 @click.option("--seed", type=int, default=11, show_default=True)
-def main(data: Path | None, *, out: Path, count: int, seed: int) -> None:
-    """Write training rows to a JSONL file."""
+def main(data: Path | None, *, out: Path, validation: Path | None, count: int, seed: int) -> None:
+    """Write training rows to a JSONL file, and rows of topics that no adapter sees to another."""
+    if validation is not None:
+        _, held = split_topics(load_topics())
+        dataset.save(topic_rows(held, 480, seed + 5), validation)
     click.echo(f"{dataset.save(mixture(data, count, seed), out)} rows in {out}", err=True)
 
 

@@ -22,7 +22,7 @@ from ..agent.router import fit_scorer, probability_of_best
 from .augment import noisy
 from .corpora import Topic, load_topics, split_topics, told_entry
 
-__all__ = ["fit_prior"]
+__all__ = ["fit_prior", "topic_bots"]
 
 Group = tuple[list[Candidate], int]
 
@@ -32,7 +32,7 @@ def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[
     rng = random.Random(seed)
     asked: list[Group] = []
     foreign: list[Group] = []
-    for bot in _bots(topics, rng):
+    for bot in topic_bots(topics, rng):
         own, strange = _groups(encoder, bot, rng)
         asked.extend(own)
         foreign.extend(strange)
@@ -51,7 +51,7 @@ def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[
     }
 
 
-def _bots(topics: Sequence[Topic], rng: random.Random) -> Iterator[list[Topic]]:
+def topic_bots(topics: Sequence[Topic], rng: random.Random) -> Iterator[list[Topic]]:
     """Every topic in three bots of about 30, so that each meets different neighbours."""
     for _ in range(3):
         order = list(topics)

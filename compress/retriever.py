@@ -87,7 +87,7 @@ def load_onnx_bert(path: Path) -> Any:
     def weight(name: str) -> np.ndarray[Any, Any]:
         if f"{name}_q" in held:
             return np.asarray(held[f"{name}_q"].astype(np.float32) * held[f"{name}_scale"])
-        return held[name]
+        return np.asarray(held[name])
 
     named = {
         name.removeprefix("inner."): value
@@ -105,9 +105,9 @@ def load_onnx_bert(path: Path) -> Any:
     layers = len(matrices) // len(_LAYER)
     if not layers or layers * len(_LAYER) != len(matrices):
         raise ArtifactError(f"{path} is not a BERT-like encoder: {len(matrices)} weight matrices")
-    for place, name in enumerate(matrices):
-        layer, part = divmod(place, len(_LAYER))
-        named[f"encoder.layer.{layer}.{_LAYER[part]}.weight"] = weight(name).T
+    for place, matrix in enumerate(matrices):
+        layer, kind = divmod(place, len(_LAYER))
+        named[f"encoder.layer.{layer}.{_LAYER[kind]}.weight"] = weight(matrix).T
     vocabulary, hidden = named["embeddings.word_embeddings.weight"].shape
     model = BertModel(
         BertConfig(

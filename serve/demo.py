@@ -1,5 +1,6 @@
 """`featherdesk demo`: build the sample bot where it is missing, and serve it."""
 
+import hashlib
 import threading
 import time
 import urllib.error
@@ -10,9 +11,15 @@ from pathlib import Path
 
 import click
 
-from ..agent.artifacts import Manifest, cache_root
+from .. import __version__
+from ..agent.artifacts import Manifest, cache_root, sha256_of
 from ..agent.build import build
+from ..agent.catalog import find
+from ..agent.config import load_config
+from ..agent.encoder import ENGLISH
 from ..agent.errors import ArtifactError
+from ..agent.generators import adapter_folder, fingerprint
+from ..agent.prompt import contract_hash
 
 __all__ = ["demo"]
 
@@ -35,20 +42,37 @@ def demo(*, port: int, no_browser: bool, build_only: bool) -> None:
 
 
 def sample_bot() -> Path:
-    """The built sample bot in the cache; rebuilt when the sample or the package changed."""
+    """The built sample bot in the cache; rebuilt when the sample, a model or the prompt changed."""
     bot = cache_root() / "sample" / "bot"
+    mark = bot.parent / "built_from"
     with as_file(files("featherdesk") / "models" / "sample") as sample:
-        newest = max(path.stat().st_mtime for path in Path(sample).iterdir())
+        key = _key(Path(sample))
         try:
             Manifest.load(bot)
-            if (bot / "manifest.json").stat().st_mtime >= newest:
+            if mark.exists() and mark.read_text(encoding="utf-8") == key:
                 return bot
         except ArtifactError:
             pass
         began = time.monotonic()
         build(Path(sample) / "bot.toml", out=bot, quick=True, notify=_note)
+        mark.write_text(key, encoding="utf-8")
         _note(f"the sample bot is ready after {time.monotonic() - began:.0f} s")
     return bot
+
+
+def _key(sample: Path) -> str:
+    """Names everything that the sample bot is made of."""
+    config = load_config(sample / "bot.toml")
+    read = [sample / "bot.toml", *(sample / name for name in config.bot.faq)]
+    encoder = find(ENGLISH)
+    parts = [
+        __version__,
+        contract_hash(),
+        fingerprint(config.generation.base, adapter_folder(config.generation.adapter)),
+        fingerprint(encoder.base, adapter_folder(encoder.adapter)),
+        *(sha256_of(path) for path in read),
+    ]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _note(text: str) -> None:

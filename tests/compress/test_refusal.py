@@ -1,0 +1,37 @@
+import numpy as np
+from featherdesk.agent.engine import from_odds, log_odds
+from featherdesk.compress.refusal import Asked, fit_refusal
+
+
+def _asked(seed: int) -> list[Asked]:
+    """Answerable questions: the router is surer and the model doubts less."""
+    rng = np.random.default_rng(seed)
+    right = [Asked(rng.normal(2), rng.normal(-4), True, True) for _ in range(400)]
+    missed = [Asked(rng.normal(0), rng.normal(0), False, True) for _ in range(50)]
+    near = [Asked(rng.normal(1), rng.normal(0), False, False) for _ in range(400)]
+    return [*right, *missed, *near]
+
+
+def test_the_threshold_keeps_the_wanted_share_and_refuses_most_near_misses() -> None:
+    told = fit_refusal(_asked(1), 0.95)
+    assert 0 < told["refusal_threshold"] < 1
+    assert told["refusal_slope"] > 0
+    edge, slope = log_odds(told["refusal_threshold"]), told["refusal_slope"]
+    fresh = _asked(2)
+    kept = [a.refusal < edge + slope * a.router for a in fresh if a.answerable and a.first]
+    refused = [a.refusal >= edge + slope * a.router for a in fresh if not a.answerable]
+    assert abs(np.mean(kept) - 0.95) < 0.04
+    assert np.mean(refused) > 0.85
+    assert abs(told["near_misses_refused"] - np.mean(refused)) < 0.06
+
+
+def test_a_router_that_tells_nothing_gets_no_slope() -> None:
+    rng = np.random.default_rng(3)
+    asked = [Asked(rng.normal(0), rng.normal(-4), True, True) for _ in range(200)]
+    asked += [Asked(rng.normal(1), rng.normal(0), False, False) for _ in range(200)]
+    assert fit_refusal(asked, 0.95)["refusal_slope"] == 0
+
+
+def test_log_odds_turn_back_and_are_held() -> None:
+    assert abs(from_odds(log_odds(0.3)) - 0.3) < 1e-9
+    assert -10 < log_odds(0.0) < -9
