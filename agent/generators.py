@@ -62,7 +62,7 @@ def check_adapter(base: str, adapter: Path) -> None:
         CatalogError: base hash or prompt contract differ.
     """
     told = card(adapter)
-    if told and told["prompt_contract"] != contract_hash():
+    if told.get("prompt_contract", contract_hash()) != contract_hash():
         raise CatalogError(f"{adapter} was trained under another prompt contract; train it anew")
     if told and local_folder(base) is None and told["base_sha256"] != find(base).sha256:
         raise CatalogError(
@@ -120,6 +120,8 @@ def ensure_encoder(identity: str, notify: Notify) -> Path:
     if not model.base:
         return fetch(identity, notify)
     adapter = adapter_folder(model.adapter)
+    if adapter is not None:
+        check_adapter(model.base, adapter)
     target = cache_root() / "encoders" / fingerprint(model.base, adapter)
     if (target / "model.onnx").exists():
         return target

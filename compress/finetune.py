@@ -300,7 +300,7 @@ class _Run:
             self.best = (loss, step)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Adapter .* invalid shape")  # AdaLoRA's rank 0
-                self.model.save_pretrained(self.out)
+                self.model.save_pretrained(self.out, save_embedding_layers=False)
         return better
 
     def _save_checkpoint(self) -> None:

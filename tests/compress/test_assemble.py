@@ -4,8 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.errors import CatalogError
-from featherdesk.agent.generators import adapter_folder, check_adapter, fingerprint
+from featherdesk.agent.encoder import ENGLISH, open_encoder
+from featherdesk.agent.errors import ArtifactError, CatalogError
+from featherdesk.agent.generators import (
+    adapter_folder,
+    check_adapter,
+    ensure_encoder,
+    fingerprint,
+)
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress.assemble import assemble_base
 from tokenizers import Tokenizer
@@ -41,12 +47,25 @@ def test_the_generator_folder_is_small_and_ends_its_turns(sample_bot: Path) -> N
     assert generator.encode("<|im_end|>") == [2]
 
 
-@pytest.mark.parametrize("name", ["grounded"])
-def test_the_shipped_adapters_are_small_and_carded(name: str) -> None:
+def test_the_encoder_is_made_once_and_names_what_it_was_made_from() -> None:
+    folder = ensure_encoder(ENGLISH, lambda _: None)
+    assert (folder / "model.onnx").stat().st_size < 25e6
+    made: list[str] = []
+    assert ensure_encoder(ENGLISH, made.append) == folder
+    assert made == []
+    assert open_encoder(ENGLISH, folder).embed(["How long is delivery?"]).shape == (1, 384)
+    with pytest.raises(ArtifactError, match="unknown encoder 'nope'; known: minilm-l6-v2-support"):
+        open_encoder("nope", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "base"), [("grounded", BASE), ("sample", BASE), ("retriever", "minilm-l6-v2-int8")]
+)
+def test_the_shipped_adapters_are_small_and_carded(name: str, base: str) -> None:
     folder = adapter_folder(name)
     assert folder is not None
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= 12e6
-    check_adapter(BASE, folder)
+    check_adapter(base, folder)
     card = (folder / "README.md").read_text(encoding="utf-8")
     for word in ("Licence", "Command", "Seed", "Data", "Scores"):
         assert word in card
@@ -58,7 +77,6 @@ def test_an_unknown_adapter_names_the_shipped_ones() -> None:
 
 
 def test_an_adapter_of_another_base_or_prompt_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "card.json").write_text('{"prompt_contract": "x", "base_sha256": "y", "base": "b"}')
     with pytest.raises(CatalogError, match="another prompt contract"):
         check_adapter(BASE, tmp_path)
