@@ -246,9 +246,11 @@ def _thumbs_down(session: Session) -> Iterator[InboxItem]:
 
 
 def _unanswered(session: Session) -> Iterator[InboxItem]:
+    """Questions that ended with the offer of a person or of entries to choose from."""
     rows = session.scalars(
         sql.select(_Message).where(
-            _Message.role == "assistant", _Message.route == RouteKind.HANDOFF.value
+            _Message.role == "assistant",
+            _Message.route.in_([RouteKind.HANDOFF.value, RouteKind.CLARIFY.value]),
         )
     )
     for told in rows:

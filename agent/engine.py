@@ -221,10 +221,8 @@ class Agent:
         ms: dict[str, float],
     ) -> Reply:
         if last.refused:
-            gone = replace(route, kind=RouteKind.HANDOFF, reason=HandoffReason.NOT_IN_ENTRIES)
-            return replace(
-                self._no_answer(gone, entries[0].language, ms), raw_text=raw, author=Author.MODEL
-            )
+            refused = self._refused(route, entries[0].language, ms)
+            return replace(refused, raw_text=raw, author=Author.MODEL)
         if not last.good:
             curated = self._from_entries(route, Author.FALLBACK, ms)
             return replace(curated, raw_text=raw, unsupported=last.guard.failed)
@@ -247,15 +245,26 @@ class Agent:
             return self._from_entries(route, Author.CURATED, ms)
         language = _language(question)
         if route.kind is RouteKind.CLARIFY:
-            offered = [self.entry(match.entry_id) for match in route.matches[:3]]
-            return Reply(
-                say("clarify", language),
-                route,
-                Author.CURATED,
-                ms=ms,
-                citations=tuple(_citation(entry) for entry in offered),
-            )
+            return self._choice(route, say("clarify", language), ms)
         return self._no_answer(route, language, ms)
+
+    def _refused(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
+        """The model found no answer: a person, and the closest entries where they are close."""
+        reason = HandoffReason.NOT_IN_ENTRIES
+        if route.confidence < self.router.calibration.offer:
+            return self._no_answer(
+                replace(route, kind=RouteKind.HANDOFF, reason=reason), language, ms
+            )
+        choice = self._choice(
+            replace(route, kind=RouteKind.CLARIFY, reason=reason), say("closest", language), ms
+        )
+        return replace(choice, handoff=Handoff(reason))
+
+    def _choice(self, route: Route, text: str, ms: dict[str, float]) -> Reply:
+        """Up to three entries to choose from."""
+        offered = [self.entry(match.entry_id) for match in route.matches[:3]]
+        cited = tuple(_citation(entry) for entry in offered)
+        return Reply(text, route, Author.CURATED, ms=ms, citations=cited)
 
     def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
         reason = route.reason or HandoffReason.NO_MATCH

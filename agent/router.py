@@ -48,7 +48,8 @@ class Calibration:
     """Fitted weights (bias last) and thresholds; `own` and `foreign` say on how many questions.
 
     A best candidate at or over `answer` is answered from, over `clarify` offered as a choice;
-    further candidates at or over `accompany` are passed along.
+    further candidates at or over `accompany` are passed along. When the model then refuses, the
+    candidates are still offered if the best is at or over `offer`.
     """
 
     encoder: str
@@ -56,6 +57,7 @@ class Calibration:
     answer: float
     clarify: float
     accompany: float
+    offer: float
     own: int
     foreign: int
     kept: float
@@ -412,6 +414,7 @@ def _thresholds(
         answer=answer,
         clarify=clarify,
         accompany=max(0.05, min(answer, accompany)),
+        offer=max(answer, float(np.quantile(wrong, 0.9)) if len(wrong) else answer),
         own=len(own),
         foreign=len(strange),
         kept=float((right >= answer).mean()) if len(right) else 0.0,

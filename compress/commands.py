@@ -123,7 +123,7 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
     """Base, adapter, settings and rows for the FAQ of a bot.toml."""
     from ..agent.config import load_config
     from ..agent.ingest import read_faq
-    from .corpora import bot_rows, load_topics
+    from .corpora import bot_rows, load_topics, split_topics
     from .finetune import Method
 
     told = load_config(source)
@@ -135,7 +135,8 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
             f"{source}: finetune.method must be one of {', '.join(Method)}, not {settings.method!r}"
         ) from None
     entries = [e for name in told.bot.faq for e in read_faq(source.parent / name)]
-    rows = list(bot_rows(entries, load_topics(), settings.rows, settings.seed))
+    topics, _ = split_topics(load_topics())
+    rows = list(bot_rows(entries, topics, settings.rows, settings.seed))
     own = replace(
         config,
         method=method,

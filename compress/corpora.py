@@ -190,10 +190,19 @@ def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
         yield _row(told, [_tell(other, business, rng) for other in others], "topics", rng)
 
 
-def _row(told: _Told, others: Sequence[_Told], source: str, rng: random.Random) -> Row:
-    """One context with several questions: plain, follow-up, near miss, two at once."""
+def _row(
+    told: _Told,
+    others: Sequence[_Told],
+    source: str,
+    rng: random.Random,
+    absent: float = _ABSENT_SHARE,
+) -> Row:
+    """One context with several questions: plain, follow-up, near miss, two at once.
+
+    In the share `absent` the entry that answers is taken away.
+    """
     block = rng.random() < 0.5
-    if others and rng.random() < _ABSENT_SHARE:
+    if others and rng.random() < absent:
         asked = noisy(rng.choice(told.asked), rng)
         return Row(
             tuple(o.entry for o in others),
@@ -381,5 +390,5 @@ def bot_rows(
         own = rng.choice(one.asked)
         asked = tuple(q for q in one.asked if q != own) or (own,)
         entry = Entry(one.entry.id, one.entry.question, one.entry.answer)
-        yield _row(_Told(one.topic, entry, asked, {}), shown, "bot", rng)
+        yield _row(_Told(one.topic, entry, asked, {}), shown, "bot", rng, absent=0.25)
     yield from topic_rows(topics, count - round(count * 0.75), seed + 1)

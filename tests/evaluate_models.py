@@ -3,8 +3,8 @@
     python tests/evaluate_models.py BOT models/sample/test.jsonl [ADAPTER ...]
 
 Each adapter (`none` is the base model) is merged and asked through the engine of BOT, once as
-fp32 torch and once as the int4 ONNX generator. torch answers in batches: a first pass notes the
-prompts, a second serves what was written.
+fp32 torch (also with every entry prefilled apart) and once as the int4 ONNX generator. torch
+answers in batches: a first pass notes the prompts, a second serves what was written.
 """
 
 import json
@@ -26,6 +26,7 @@ from featherdesk.agent.runtime import OnnxGenerator, Step
 from featherdesk.compress.assemble import assemble_base
 from featherdesk.compress.model import load_model, load_tokenizer, merge
 from numpy.typing import NDArray
+from transformers import DynamicCache
 
 BASE = "smollm2-135m-instruct"
 BATCH = 12
@@ -42,18 +43,33 @@ MEASURES = (
 Prompt = tuple[tuple[int, ...], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a prompt needs besides its ids: the veto on its first token, and its blocks."""
+
+    veto: tuple[int, float]
+    blocks: tuple[tuple[int, int], ...]
+
+
 @dataclass
 class Batched:
-    """A torch model as the engine's generator; unknown prompts are noted and answered with ''."""
+    """A torch model as the engine's generator; unknown prompts are noted and answered with ''.
+
+    With `apart` every entry of a prompt sees only itself, as when it is prefilled once and kept.
+    """
 
     model: Any
     tokenizer: Any
     end: int
+    apart: bool = False
     written: dict[Prompt, list[int]] = field(default_factory=dict)
-    noted: dict[Prompt, tuple[int, float]] = field(default_factory=dict)
+    noted: dict[Prompt, Noted] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        self.lengths.append(len(ids))
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -70,52 +86,83 @@ class Batched:
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
     ) -> Iterator[Step]:
-        token, threshold = first_veto or (-1, 2.0)
-        key = (tuple(ids), round(threshold, 6))
+        assert first_veto is not None
+        key = (tuple(ids), round(first_veto[1], 6))
         if key not in self.written:
-            self.noted[key] = (token, threshold)
+            self.noted[key] = Noted(first_veto, _blocks(self.lengths[:-1], len(ids)))
         for token in self.written.get(key, []):
             yield Step(token, 1.0)
 
-    @torch.no_grad()
     def write(self) -> None:
         """Answer every noted prompt, greedily, in batches of like length."""
         keys = sorted(self.noted, key=lambda key: len(key[0]))
         for start in track(range(0, len(keys), BATCH), "torch"):
             batch = keys[start : start + BATCH]
-            longest = max(len(ids) for ids, _ in batch)
-            ids = torch.zeros(len(batch), longest, dtype=torch.long)
-            seen = torch.zeros_like(ids)
-            for place, (prompt, _) in enumerate(batch):
-                ids[place, longest - len(prompt) :] = torch.tensor(prompt)
-                seen[place, longest - len(prompt) :] = 1
-            vetoes = [self.noted[key] for key in batch]
-
-            def veto(
-                fed: torch.Tensor, logits: torch.Tensor, n: int = longest, v: Any = vetoes
-            ) -> torch.Tensor:
-                if fed.shape[1] > n:
-                    return logits
-                chances = logits.softmax(-1)
-                for place, (token, threshold) in enumerate(v):
-                    if token >= 0:
-                        taken = float(chances[place, token]) >= threshold
-                        logits[place, token] = torch.inf if taken else -torch.inf
-                return logits
-
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=seen,
-                max_new_tokens=192,
-                do_sample=False,
-                eos_token_id=self.end,
-                pad_token_id=self.end,
-                logits_processor=[veto],
-            )
-            for key, tokens in zip(batch, out[:, longest:].tolist(), strict=True):
-                stop = tokens.index(self.end) if self.end in tokens else len(tokens)
-                self.written[key] = tokens[:stop]
+            answers = self._batch([ids for ids, _ in batch], [self.noted[key] for key in batch])
+            self.written.update(zip(batch, answers, strict=True))
         self.noted = {}
+
+    @torch.no_grad()
+    def _batch(self, prompts: Sequence[Sequence[int]], noted: Sequence[Noted]) -> list[list[int]]:
+        longest = max(len(prompt) for prompt in prompts)
+        ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+        seen = torch.zeros_like(ids)
+        allowed = torch.eye(longest, dtype=torch.bool).repeat(len(prompts), 1, 1)
+        for place, (prompt, note) in enumerate(zip(prompts, noted, strict=True)):
+            pad = longest - len(prompt)
+            ids[place, pad:] = torch.tensor(prompt)
+            seen[place, pad:] = 1
+            allowed[place, pad:, pad:] = torch.ones(len(prompt), len(prompt)).tril().bool()
+            for begin, end in note.blocks[:-1] if self.apart else ():
+                allowed[place, pad + begin : pad + end, pad : pad + begin] = False
+        positions = (seen.cumsum(1) - 1).clamp(min=0)
+        bias = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        cache = DynamicCache()
+        told = self.model(
+            input_ids=ids,
+            attention_mask=bias[:, None],
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+        )
+        logits = told.logits[:, -1]
+        chances = logits.softmax(-1)
+        for place, note in enumerate(noted):
+            token, threshold = note.veto
+            logits[place, token] = torch.inf if chances[place, token] >= threshold else -torch.inf
+        answers: list[list[int]] = [[] for _ in prompts]
+        open_ones = set(range(len(prompts)))
+        position = positions[:, -1:]
+        for _ in range(192):
+            taken = logits.argmax(-1)
+            for place in list(open_ones):
+                if int(taken[place]) == self.end:
+                    open_ones.discard(place)
+                else:
+                    answers[place].append(int(taken[place]))
+            if not open_ones:
+                break
+            seen = torch.cat([seen, torch.ones(len(prompts), 1, dtype=torch.long)], 1)
+            position = position + 1
+            logits = self.model(
+                input_ids=taken[:, None],
+                attention_mask=seen,
+                position_ids=position,
+                past_key_values=cache,
+            ).logits[:, -1]
+        return answers
+
+
+def _blocks(lengths: Sequence[int], total: int) -> tuple[tuple[int, int], ...]:
+    """The last encoded texts that make up a prompt of `total` tokens, as (begin, end)."""
+    found: list[tuple[int, int]] = []
+    end = total
+    for length in reversed(lengths):
+        found.append((end - length, end))
+        end -= length
+        if end == 0:
+            return tuple(reversed(found))
+    raise AssertionError("the prompt is not a row of encoded blocks")
 
 
 def ask(agent: Agent, cases: Sequence[Case]) -> list[Scored]:
@@ -185,9 +232,13 @@ def main(bot: Path, test: Path, adapters: Sequence[str]) -> None:
                 folder = Path(scratch) / "merged"
                 merge(base, adapter, folder)
             end = json.loads((folder / "config.json").read_text())["eos_token_id"]
-            written = Batched(load_model(folder).eval(), load_tokenizer(folder), end)
-            served = replace(agent, manifest=manifest, generator=written)
-            print(line(f"{label}, fp32 torch", ask(served, cases)), flush=True)
+            model, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
+            for apart in (False, True) if adapter is not None else (False,):
+                served = replace(
+                    agent, manifest=manifest, generator=Batched(model, tokenizer, end, apart)
+                )
+                kind = "fp32 torch, entries prefilled apart" if apart else "fp32 torch"
+                print(line(f"{label}, {kind}", ask(served, cases)), flush=True)
         print(f"{label}: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

@@ -111,12 +111,35 @@ def test_a_wrong_price_is_never_streamed_and_the_curated_text_is_sent(
     assert "9.95" in reply.raw_text
 
 
-def test_a_refusal_of_the_model_offers_a_person(agent_of: Callable[[str], Agent]) -> None:
+def test_a_refusal_of_the_model_offers_a_person_and_what_is_close(
+    agent_of: Callable[[str], Agent],
+) -> None:
     reply = agent_of(REFUSAL).ask(ASKED)
-    assert reply.route.kind is RouteKind.HANDOFF
+    assert reply.route.kind is RouteKind.CLARIFY
     assert reply.handoff is not None
     assert reply.handoff.reason is HandoffReason.NOT_IN_ENTRIES
+    assert 1 <= len(reply.citations) <= 3
+    assert "person" in reply.text
     assert REFUSAL not in reply.text
+
+
+def test_a_refusal_of_the_model_offers_no_entry_that_is_far(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    agent = agent_of(REFUSAL)
+    agent.router = replace(agent.router, calibration=replace(agent.router.calibration, offer=1.01))
+    reply = agent.ask(ASKED)
+    assert reply.route.kind is RouteKind.HANDOFF
+    assert reply.citations == ()
+
+
+def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    agent = agent_of(GOOD)
+    agent.manifest = replace(agent.manifest, refusal=0.3, refusal_slope=0.5)
+    assert agent._refusal_threshold(0.5) == pytest.approx(0.3)
+    assert agent._refusal_threshold(0.9) > 0.5 > 0.3 > agent._refusal_threshold(0.1)
 
 
 def test_a_slow_or_silent_model_falls_back_to_the_curated_text(
