@@ -1,7 +1,7 @@
 """The engine with a scripted generator: what is sent when the model is right, wrong, or slow."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
