@@ -37,6 +37,7 @@ __all__ = [
 IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
 LEAN = 0.4
+ACCOMPANY = 0.45
 Vector = NDArray[np.float32]
 _SHAPE = len(FEATURES) + 1
 _MAX_OWN = 1500
@@ -48,8 +49,8 @@ class Calibration:
     """Fitted weights (bias last) and thresholds; `own` and `foreign` say on how many questions.
 
     A best candidate at or over `answer` is answered from, over `clarify` offered as a choice;
-    further candidates at or over `accompany` are passed along. When the model then refuses, the
-    candidates are still offered if the best is at or over `offer`.
+    further candidates of at least `accompany` times its score are passed along. When the model
+    then refuses, the candidates are still offered if the best is at or over `offer`.
     """
 
     encoder: str
@@ -125,7 +126,7 @@ class Router:
         return [
             match
             for place, match in enumerate(matches[:MAX_ENTRIES])
-            if not place or match.score >= self.calibration.accompany
+            if not place or match.score >= self.calibration.accompany * matches[0].score
         ]
 
     def _vectors(self, asked: list[tuple[str, str]], history: Sequence[Turn]) -> list[Vector]:
@@ -180,7 +181,7 @@ class Router:
         passed = [
             m.entry_id
             for place, m in enumerate(matches[:MAX_ENTRIES])
-            if place < minimum or m.score >= self.calibration.accompany
+            if place < minimum or m.score >= self.calibration.accompany * matches[0].score
         ]
         kind = (
             RouteKind.VERBATIM
@@ -301,15 +302,14 @@ class _Prior:
 
     weights: NDArray[np.float64]
     answer: float
-    accompany: float
 
 
 def _prior(encoder: str) -> _Prior:
     priors = json.loads((files(__package__) / "prior.json").read_text(encoding="utf-8"))
     told = priors.get(encoder)
     if told is None:
-        return _Prior(np.zeros(_SHAPE), 0.5, 0.25)
-    return _Prior(np.array(told["weights"], np.float64), told["answer"], told["accompany"])
+        return _Prior(np.zeros(_SHAPE), 0.5)
+    return _Prior(np.array(told["weights"], np.float64), told["answer"])
 
 
 def fit_scorer(
@@ -386,13 +386,12 @@ def _thresholds(
     )
     wrong = np.array([probability_of_best(c, weights)[0] for c, _ in strange])
     missed = np.array([probability_of_best(c, weights)[0] for c, _ in away])
-    second = np.array(
+    behind = np.array(
         [
-            score
+            _score_of(candidates, owner, weights) / max(score, 1e-9)
             for candidates, owner in own
             for score, entry in [probability_of_best(candidates, weights)]
             if entry != owner
-            for score in [_score_of(candidates, owner, weights)]
         ]
     )
     if len(right) < _FEW:
@@ -407,13 +406,13 @@ def _thresholds(
             float(np.quantile(wrong, 0.97)) if len(wrong) else 0.0,
         ),
     )
-    accompany = float(np.quantile(second, 0.3)) if len(second) > _FEW else prior.accompany
+    accompany = float(np.quantile(behind, 0.15)) if len(behind) > _FEW else ACCOMPANY
     return Calibration(
         encoder=index.encoder.id,
         weights=tuple(float(w) for w in weights),
         answer=answer,
         clarify=clarify,
-        accompany=max(0.05, min(answer, accompany)),
+        accompany=min(0.6, max(0.3, accompany)),
         offer=max(answer, float(np.quantile(wrong, 0.9)) if len(wrong) else answer),
         own=len(own),
         foreign=len(strange),

@@ -28,7 +28,7 @@ Group = tuple[list[Candidate], int]
 
 
 def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[str, object]:
-    """Weights (bias last), `answer` (the equal-error score) and `accompany` for an encoder."""
+    """Weights (bias last) and `answer`, the equal-error score, for an encoder."""
     rng = random.Random(seed)
     asked: list[Group] = []
     foreign: list[Group] = []
@@ -47,7 +47,6 @@ def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[
     return {
         "weights": [round(float(w), 4) for w in weights],
         "answer": round(answer, 4),
-        "accompany": round(answer / 3, 4),
     }
 
 
