@@ -145,6 +145,8 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         seed=settings.seed,
+        batch=2,
+        accumulate=3,
         evaluate_every=25,
         minutes=settings.minutes,
     )
@@ -167,7 +169,9 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
         before = adapter_folder(start_from)
         told["prompt_contract"] = contract_hash()
         told["start_from"] = start_from
-        told["refusal_threshold"] = card(before).get("refusal_threshold", 0.5) if before else 0.5
+        known = card(before) if before else {}
+        told["refusal_threshold"] = known.get("refusal_threshold", 0.5)
+        told["refusal_slope"] = known.get("refusal_slope", 0.0)
     (folder / "card.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
