@@ -24,11 +24,12 @@ from .corpora import Topic, load_topics, split_topics, told_entry
 
 __all__ = ["fit_prior", "topic_bots"]
 
+KEPT = 0.95
 Group = tuple[list[Candidate], int]
 
 
 def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[str, object]:
-    """Weights (bias last) and `answer`, the equal-error score, for an encoder."""
+    """Weights (bias last) and `answer`, the score that keeps `KEPT` of what is found right."""
     rng = random.Random(seed)
     asked: list[Group] = []
     foreign: list[Group] = []
@@ -37,13 +38,9 @@ def fit_prior(encoder: Encoder, topics: Sequence[Topic], seed: int = 3) -> dict[
         asked.extend(own)
         foreign.extend(strange)
     weights = fit_scorer([*asked, *foreign])
-    right = np.sort(
-        [s for c, owner in asked for s, best in [probability_of_best(c, weights)] if best == owner]
-    )
-    wrong = np.sort([probability_of_best(c, weights)[0] for c, _ in foreign])
-    tried = np.linspace(0.01, 0.99, 99)
-    gap = [abs(float((right < t).mean()) - float((wrong >= t).mean())) for t in tried]
-    answer = float(tried[int(np.argmin(gap))])
+    best = [(*probability_of_best(candidates, weights), owner) for candidates, owner in asked]
+    right = [score for score, found, owner in best if found == owner]
+    answer = float(np.quantile(right, 1 - KEPT))
     return {
         "weights": [round(float(w), 4) for w in weights],
         "answer": round(answer, 4),

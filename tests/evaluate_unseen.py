@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from featherdesk.agent.artifacts import Manifest
-from featherdesk.agent.catalog import fetch
 from featherdesk.agent.config import BotConfig
-from featherdesk.agent.encoder import MiniLM
+from featherdesk.agent.encoder import ENGLISH, open_encoder
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.evaluate import Case, facts_present, score
-from featherdesk.agent.generators import adapter_folder, card
+from featherdesk.agent.generators import adapter_folder, card, ensure_encoder
 from featherdesk.agent.index import Index
 from featherdesk.agent.progress import track
 from featherdesk.agent.prompt import contract_hash
@@ -67,10 +66,10 @@ def load_rows() -> list[Asked]:
 def load_agents(faq: Path, generator: Path, names: set[str]) -> dict[str, Agent]:
     """One agent a business, sharing encoder and generator."""
     data = json.loads(faq.read_text(encoding="utf-8"))
-    encoder = MiniLM(fetch(MiniLM.id), 2)
+    encoder = open_encoder(ENGLISH, ensure_encoder(ENGLISH, lambda _: None), 2)
     shared = OnnxGenerator(generator, 2)
     folder = adapter_folder("grounded")
-    refusal = float(str(card(folder)["refusal_threshold"])) if folder else 0.5
+    told = card(folder) if folder else {}
     agents = {}
     for name in sorted(names):
         domain, number = name.split("/")
@@ -87,7 +86,8 @@ def load_agents(faq: Path, generator: Path, names: set[str]) -> dict[str, Agent]
             encoder.id,
             len(entries),
             ("en",),
-            refusal,
+            float(str(told["refusal_threshold"])),
+            float(str(told["refusal_slope"])),
         )
         agents[name] = Agent(
             Router(index, calibrate(index)), shared, BotConfig(), manifest, generator
