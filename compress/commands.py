@@ -17,8 +17,11 @@ def _say(text: str) -> None:
 
 
 def _needs_train() -> None:
+    """Check the extra, and keep libraries' notes about what we do not use off the screen."""
+    import logging
     from importlib.util import find_spec
 
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for package in ("torch", "transformers", "peft"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "train")

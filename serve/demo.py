@@ -1,6 +1,7 @@
 """`featherdesk demo`: build the sample bot where it is missing, and serve it."""
 
 import hashlib
+import json
 import threading
 import time
 import urllib.error
@@ -18,7 +19,7 @@ from ..agent.catalog import find
 from ..agent.config import load_config
 from ..agent.encoder import ENGLISH
 from ..agent.errors import ArtifactError
-from ..agent.generators import adapter_folder, fingerprint
+from ..agent.generators import adapter_folder, card, fingerprint
 from ..agent.prompt import contract_hash
 
 __all__ = ["demo"]
@@ -64,12 +65,13 @@ def _key(sample: Path) -> str:
     """Names everything that the sample bot is made of."""
     config = load_config(sample / "bot.toml")
     read = [sample / "bot.toml", *(sample / name for name in config.bot.faq)]
-    encoder = find(ENGLISH)
+    encoder, adapter = find(ENGLISH), adapter_folder(config.generation.adapter)
     parts = [
         __version__,
         contract_hash(),
-        fingerprint(config.generation.base, adapter_folder(config.generation.adapter)),
+        fingerprint(config.generation.base, adapter),
         fingerprint(encoder.base, adapter_folder(encoder.adapter)),
+        json.dumps(card(adapter)) if adapter else "",
         *(sha256_of(path) for path in read),
     ]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
