@@ -286,8 +286,12 @@ class _Run:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(self, held: Sequence[list[Encoded]]) -> float:
-        """Mean validation loss a token of the answers, in nats."""
-        self.model.eval()
+        """Mean validation loss a token of the answers, in nats.
+
+        An NF4 model stays in training mode: on CPU bitsandbytes repacks its weights at the first
+        forward pass in evaluation mode, and training on them is wrong from then on.
+        """
+        self.model.train(self.config.method is Method.QLORA)
         total = sum(float(self._loss(batch)) for batch in held)
         return total / sum(_answers(batch) for batch in held)
 

@@ -33,7 +33,7 @@ def _config(**changes: object) -> TrainingConfig:
     return TrainingConfig(**{**told, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", [Method.LORA, Method.DORA, Method.ADALORA])
+@pytest.mark.parametrize("method", list(Method))
 def test_training_lowers_the_validation_loss_and_merges(
     tiny: Path, tmp_path: Path, method: Method
 ) -> None:
