@@ -43,7 +43,7 @@ def _needs_train() -> None:
 @click.option("--compiled", is_flag=True, help="torch.compile: slower start, faster steps.")
 @click.option(
     "--validation",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Rows to judge by [a part of the rows, split by entry].",
 )
 @click.option("--patience", type=int, default=4, show_default=True)
