@@ -49,6 +49,7 @@ class Manifest:
     languages: tuple[str, ...]
     refusal: float = 1.0
     refusal_slope: float = 0.0
+    reranker: str = ""
     steps: tuple[dict[str, Any], ...] = ()
     gate: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)

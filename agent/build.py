@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from .artifacts import Manifest, atomic_folder, place, seal
+from .calibration import Calibration, Thresholds, calibrate
 from .catalog import find, local_folder
 from .config import BotConfig, load_config
 from .encoder import ENGLISH, MultilingualUse, open_encoder
@@ -28,7 +29,7 @@ from .generators import (
 from .index import Index
 from .ingest import read_faq
 from .prompt import contract_hash
-from .router import calibrate
+from .reranker import RERANKER, CrossEncoder
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -80,11 +81,12 @@ def build(
     steps = _Steps(work, out, start, notify)
     adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
     generator = _generator(config, adapter, out, start, notify)
-    index, answer, kept, refused = _index(config, entries, steps, out)
+    index, calibration = _index(config, entries, steps, out)
+    limits = _main(calibration)
     share = None
     with atomic_folder(out) as folder:
-        _fill(folder, config_path, work, generator, index.encoder.id)
-        manifest = seal(folder, _manifest(config, index, adapter, entries))
+        _fill(folder, config_path, work, generator, calibration)
+        manifest = seal(folder, _manifest(config, calibration, adapter, entries))
         if not quick:
             share = _self_test(folder, notify)
             measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
@@ -95,9 +97,9 @@ def build(
         len(entries),
         manifest.languages,
         index.encoder.id,
-        answer,
-        kept,
-        refused,
+        limits.answer,
+        limits.kept,
+        limits.refused,
         share,
         round(time.monotonic() - began, 1),
     )
@@ -174,10 +176,11 @@ def _generator(
 
 def _index(
     config: BotConfig, entries: Sequence[Entry], steps: _Steps, out: Path
-) -> tuple[Index, float, float, float]:
+) -> tuple[Index, Calibration]:
     """The index step: embeds, calibrates, and keeps both."""
-    identity = _encoder_id(config, entries)
+    identity, second = _encoder_id(config, entries), _reranker_id(config, entries)
     encoder = open_encoder(identity, _fetch_encoder(identity, steps.notify))
+    reranker = CrossEncoder(ensure_encoder(second, steps.notify), 0, second) if second else None
     known = {}
     if (out / "knowledge" / "vectors.npy").exists():
         try:
@@ -185,19 +188,22 @@ def _index(
                 known = Index.load(out / "knowledge", encoder).known_vectors()
         except FeatherdeskError:
             known = {}
-    made = {}
 
     def make(folder: Path) -> None:
         index = Index.build(entries, encoder, known)
         index.save(folder)
-        calibrate(index).save(folder / "calibration.json")
+        calibrate(index, reranker).save(folder / "calibration.json")
 
     key = hashlib.sha256(
-        json.dumps([identity, [repr(entry) for entry in entries]]).encode()
+        json.dumps([identity, second, [repr(entry) for entry in entries]]).encode()
     ).hexdigest()
     folder = steps.run("knowledge", key, make)
-    made = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-    return Index.load(folder, encoder), made["answer"], made["kept"], made["refused"]
+    return Index.load(folder, encoder), Calibration.load(folder / "calibration.json")
+
+
+def _main(calibration: Calibration) -> Thresholds:
+    """The thresholds of the script that most of the bot's own questions are in."""
+    return max(calibration.latin, calibration.other, key=lambda limits: limits.own)
 
 
 def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
@@ -211,25 +217,37 @@ def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
     return f"{ENGLISH}+{MultilingualUse.id}" if any(english) else MultilingualUse.id
 
 
+def _reranker_id(config: BotConfig, entries: Sequence[Entry]) -> str:
+    """The configured reranker; `auto` takes the English one where there is English to read."""
+    chosen = config.retrieval.reranker
+    if chosen == "auto":
+        return RERANKER if any(entry.language == "en" for entry in entries) else ""
+    return "" if chosen == "none" else find(chosen).id
+
+
 def _fetch_encoder(identity: str, notify: Notify) -> Path:
     """The folder with an encoder's files; the multilingual one is an installed package."""
     folders = [ensure_encoder(name, notify) for name in identity.split("+")]
     return folders[0]
 
 
-def _fill(folder: Path, config_path: Path, work: Path, generator: Path, encoder: str) -> None:
+def _fill(
+    folder: Path, config_path: Path, work: Path, generator: Path, calibration: Calibration
+) -> None:
     shutil.copy2(config_path, folder / "bot.toml")
     place(work / "knowledge", folder / "knowledge")
     (folder / "knowledge" / ".done").unlink(missing_ok=True)
     place(generator, folder / "generator")
     (folder / "encoder").mkdir()
-    source = _fetch_encoder(encoder, lambda _: None)
+    source = _fetch_encoder(calibration.encoder, lambda _: None)
     if source.is_dir():
         place(source, folder / "encoder")
+    if calibration.reranker:
+        place(ensure_encoder(calibration.reranker, lambda _: None), folder / "reranker")
 
 
 def _manifest(
-    config: BotConfig, index: Index, adapter: Path | None, entries: Sequence[Entry]
+    config: BotConfig, calibration: Calibration, adapter: Path | None, entries: Sequence[Entry]
 ) -> Manifest:
     told = card(adapter) if adapter else {}
     base = config.generation.base
@@ -244,7 +262,8 @@ def _manifest(
         adapter=str(told.get("name") or (adapter.name if adapter else "none")),
         prompt_contract=contract_hash(),
         writes=config.generation.writes,
-        encoder=index.encoder.id,
+        encoder=calibration.encoder,
+        reranker=calibration.reranker,
         entries=len(entries),
         languages=tuple(sorted({entry.language for entry in entries})),
         refusal=refusal,

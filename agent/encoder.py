@@ -14,7 +14,18 @@ from tokenizers import Tokenizer
 
 from .errors import ArtifactError, MissingExtraError
 
-__all__ = ["ENGLISH", "Encoder", "MiniLM", "MultilingualUse", "Paired", "Vectors", "open_encoder"]
+__all__ = [
+    "ENGLISH",
+    "Encoder",
+    "MiniLM",
+    "MultilingualUse",
+    "Paired",
+    "Vectors",
+    "is_latin",
+    "onnxruntime_or_error",
+    "open_encoder",
+    "open_session",
+]
 
 ENGLISH = "minilm-l6-v2-support"
 """The default encoder of English FAQs."""
@@ -44,16 +55,10 @@ class MiniLM:
 
     def __init__(self, folder: Path, threads: int = 0, identity: str = ENGLISH) -> None:
         self.id = identity
-        onnxruntime = _onnxruntime()
         model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
         if not model.exists() or not tokenizer.exists():
             raise ArtifactError(f"{folder} holds no encoder (model.onnx and tokenizer.json)")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model, threads)
         self._inputs = {item.name for item in self._session.get_inputs()}
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(128)
@@ -123,7 +128,7 @@ class Paired:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 896)."""
-        latin = [place for place, text in enumerate(texts) if _is_latin(text)]
+        latin = [place for place, text in enumerate(texts) if is_latin(text)]
         out = np.zeros((len(texts), self.dimensions), np.float32)
         out[:, MiniLM.dimensions :] = self._multilingual.embed(texts)
         if latin:
@@ -135,7 +140,8 @@ class Paired:
         return self._english.is_word(word)
 
 
-def _is_latin(text: str) -> bool:
+def is_latin(text: str) -> bool:
+    """Whether most letters are of the Latin script (true without letters)."""
     letters = [c for c in text if c.isalpha()]
     return not letters or sum(c < "ɐ" for c in letters) * 2 > len(letters)
 
@@ -163,9 +169,23 @@ def _unit(states: NDArray[Any]) -> Vectors:
     return np.asarray(states / np.maximum(norms, 1e-9), np.float32)
 
 
-def _onnxruntime() -> Any:
+def onnxruntime_or_error() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:
         raise MissingExtraError("onnxruntime", "cpu") from None
     return onnxruntime
+
+
+def open_session(model: Path, threads: int) -> Any:
+    """An onnxruntime session on the CPU; `threads` 0 takes all cores."""
+    onnxruntime = onnxruntime_or_error()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

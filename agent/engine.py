@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .artifacts import Manifest, verify
+from .calibration import Calibration
 from .config import BotConfig, load_config
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
 from .index import Index
 from .prompt import REFUSAL, contract_hash, render
-from .router import Calibration, Router
+from .reranker import CrossEncoder
+from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
 from .texts import say
 from .types import (
@@ -81,9 +83,12 @@ class Agent:
         encoder = open_encoder(manifest.encoder, folder / "encoder", cores)
         index = Index.load(folder / "knowledge", encoder)
         calibration = Calibration.load(folder / "knowledge" / "calibration.json")
+        reranker = None
+        if manifest.reranker:
+            reranker = CrossEncoder(folder / "reranker", cores, manifest.reranker)
         generator = OnnxGenerator(folder / "generator", cores, device) if generate else None
         return cls(
-            Router(index, calibration, frozenset(manifest.writes)),
+            Router(index, calibration, frozenset(manifest.writes), reranker),
             generator,
             config,
             manifest,
@@ -177,7 +182,7 @@ class Agent:
                 break
         ms["generate"] = _since(began) - ms["route"]
         raw = "\n\n".join(draft.raw.strip() for draft in drafts)
-        reply = self._judged(route, entries, raw, drafts[-1], ms)
+        reply = self._judged(route, question, entries, raw, drafts[-1], ms)
         told = replace(reply, tokens=sum(len(draft.tokens) for draft in drafts))
         yield StreamEvent(reply=_timed(told, ms, began))
 
@@ -215,13 +220,14 @@ class Agent:
     def _judged(
         self,
         route: Route,
+        question: str,
         entries: Sequence[Entry],
         raw: str,
         last: "_Draft",
         ms: dict[str, float],
     ) -> Reply:
         if last.refused:
-            refused = self._refused(route, entries[0].language, ms)
+            refused = self._refused(route, question, ms)
             return replace(refused, raw_text=raw, author=Author.MODEL)
         if not last.good:
             curated = self._from_entries(route, Author.FALLBACK, ms)
@@ -248,10 +254,10 @@ class Agent:
             return self._choice(route, say("clarify", language), ms)
         return self._no_answer(route, language, ms)
 
-    def _refused(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
+    def _refused(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
         """The model found no answer: a person, and the closest entries where they are close."""
-        reason = HandoffReason.NOT_IN_ENTRIES
-        if route.confidence < self.router.calibration.offer:
+        reason, language = HandoffReason.NOT_IN_ENTRIES, _language(question)
+        if route.confidence < self.router.calibration.of(question).offer:
             return self._no_answer(
                 replace(route, kind=RouteKind.HANDOFF, reason=reason), language, ms
             )

@@ -1,4 +1,4 @@
-"""Makes a question stand alone: joins it with the turn before, or takes it apart.
+"""Tells whether a question leans on the turn before, and takes apart what asks several things.
 
 Rules only, for English and Chinese; knows nothing of entries or scores.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .types import Turn
 
-__all__ = ["parts", "refers_back", "with_history"]
+__all__ = ["parts", "refers_back", "turn_before"]
 
 _LEANS = re.compile(
     r"^(and|but|also|what about|how about|what if|or|so|then|ok(ay)?,? (and|but)|why( not)?\b|"
@@ -41,10 +41,10 @@ def refers_back(question: str) -> bool:
     return len(text.split()) <= _SHORT and bool(_LEANS.search(text))
 
 
-def with_history(question: str, history: Sequence[Turn]) -> str | None:
-    """The question behind the customer's turn before it, or None without one."""
-    before = [turn.content for turn in history if turn.role == "user"]
-    return f"{before[-1].strip()} {question.strip()}" if before else None
+def turn_before(history: Sequence[Turn]) -> str:
+    """The customer's last turn; empty without one."""
+    asked = [turn.content.strip() for turn in history if turn.role == "user"]
+    return asked[-1] if asked else ""
 
 
 def parts(question: str) -> list[str]:

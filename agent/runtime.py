@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .encoder import _onnxruntime
+from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, GenerationError
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
@@ -64,7 +64,7 @@ class OnnxGenerator:
     """A causal LM in a generator folder (model.onnx, genai_config.json, tokenizer.json)."""
 
     def __init__(self, folder: Path, threads: int = 0, device: str = "cpu") -> None:
-        onnxruntime = _onnxruntime()
+        onnxruntime = onnxruntime_or_error()
         self._ort = onnxruntime
         try:
             config = json.loads((folder / "genai_config.json").read_text())["model"]

@@ -99,8 +99,8 @@ def assemble_encoder(
     base: str, adapter: Path, target: Path, notify: Notify = lambda _: None
 ) -> dict[str, object]:
     """Write the encoder folder of base and adapter; returns the measured parity."""
+    from .bert import merge_encoder
     from .export import export_encoder
-    from .retriever import merge_encoder
 
     source = fetch(base, notify)
     with tempfile.TemporaryDirectory(dir=_made(cache_root())) as scratch:

@@ -74,8 +74,8 @@ def finetune(
     from ..agent.generators import adapter_folder
     from . import dataset
     from .assemble import assemble_base
-    from .finetune import Method, TrainingConfig
     from .finetune import finetune as run
+    from .methods import Method, TrainingConfig
 
     if _is_encoder(base) and source.suffix != ".toml":
         _finetune_encoder(source, validation, base, out, max_steps, seed)
@@ -127,7 +127,7 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
     from ..agent.config import load_config
     from ..agent.ingest import read_faq
     from .corpora import bot_rows, load_topics, split_topics
-    from .finetune import Method
+    from .methods import Method
 
     told = load_config(source)
     settings = told.finetune

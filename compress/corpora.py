@@ -5,7 +5,6 @@ use the conversation, refuse a near miss. Questions are never an entry's own. Kn
 tokens or of training.
 """
 
-import csv
 import hashlib
 import json
 import random
@@ -25,14 +24,19 @@ from ..agent.prompt import REFUSAL
 from ..agent.types import Entry, Turn
 from .augment import noisy
 from .dataset import Question, Row
+from .public import businesses
 
 __all__ = [
+    "Told",
     "Topic",
+    "business_name",
     "faq_rows",
+    "filled",
     "intent_rows",
     "load_topics",
     "split_topics",
     "target",
+    "tell",
     "told_entry",
     "topic_rows",
 ]
@@ -73,7 +77,10 @@ _DUAL_SHARE, _NEAR_SHARE, _FOLLOW_SHARE, _ABSENT_SHARE = 0.28, 0.5, 0.35, 0.06
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One subject of a FAQ with rewordings, answers with slots, follow-ups and near misses."""
+    """One subject of a FAQ with rewordings, answers with slots, follow-ups and near misses.
+
+    `leads` are follow-ups that another topic answers, with its name.
+    """
 
     name: str
     domain: str
@@ -82,6 +89,7 @@ class Topic:
     slots: Mapping[str, tuple[str, ...]]
     followups: tuple[str, ...]
     near: tuple[str, ...]
+    leads: tuple[tuple[str, str], ...] = ()
 
 
 def load_topics(pattern: str = "topics_*.jsonl") -> list[Topic]:
@@ -101,6 +109,7 @@ def load_topics(pattern: str = "topics_*.jsonl") -> list[Topic]:
                     {name: tuple(values) for name, values in data["slots"].items()},
                     tuple(data["followups"]),
                     tuple(data["near"]),
+                    tuple((lead["to"], lead["text"]) for lead in data["leads"]),
                 )
             )
     return topics
@@ -114,10 +123,10 @@ def split_topics(topics: Sequence[Topic]) -> tuple[list[Topic], list[Topic]]:
 
 def told_entry(topic: Topic, rng: random.Random) -> tuple[Entry, list[str], list[str]]:
     """A topic as a bot's entry with three variants, the other wordings, and the near misses."""
-    told = _tell(topic, _business(rng), rng)
+    told = tell(topic, business_name(rng), rng)
     asked = list(told.asked)
     rng.shuffle(asked)
-    near = [_filled(text, topic.slots, told.values, rng) for text in topic.near]
+    near = [filled(text, topic.slots, told.values, rng) for text in topic.near]
     return replace(told.entry, variants=tuple(asked[:3])), asked[3:], near
 
 
@@ -131,11 +140,12 @@ def target(answers: Sequence[str], question: str) -> str:
     return " ".join(told)
 
 
-def _business(rng: random.Random) -> str:
+def business_name(rng: random.Random) -> str:
+    """A made-up name."""
     return f"{rng.choice(_BUSINESS_FIRST)} {rng.choice(_BUSINESS_LAST)}"
 
 
-def _filled(
+def filled(
     text: str, slots: Mapping[str, tuple[str, ...]], values: dict[str, str], rng: random.Random
 ) -> str:
     """A template with its slots filled: all from one place of their lists, so currencies agree."""
@@ -151,7 +161,7 @@ def _filled(
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class Told:
     """A topic as one business tells it."""
 
     topic: Topic
@@ -160,17 +170,17 @@ class _Told:
     values: dict[str, str]
 
 
-def _tell(topic: Topic, business: str, rng: random.Random) -> _Told:
+def tell(topic: Topic, business: str, rng: random.Random) -> Told:
     values = {"business": business}
     place = rng.randrange(len(topic.questions))
-    answer = _filled(rng.choice(topic.answers), topic.slots, values, rng)
-    own = _filled(topic.questions[place], topic.slots, values, rng)
+    answer = filled(rng.choice(topic.answers), topic.slots, values, rng)
+    own = filled(topic.questions[place], topic.slots, values, rng)
     others = tuple(
-        _filled(q, topic.slots, values, rng)
+        filled(q, topic.slots, values, rng)
         for number, q in enumerate(topic.questions)
         if number != place
     )
-    return _Told(topic, Entry(topic.name, own, answer), others, values)
+    return Told(topic, Entry(topic.name, own, answer), others, values)
 
 
 def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
@@ -185,14 +195,14 @@ def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
         others = rng.sample(
             [t for t in pool if t is not topic], k=min(rng.choice((0, 1, 1, 2, 3)), len(pool) - 1)
         )
-        business = _business(rng)
-        told = _tell(topic, business, rng)
-        yield _row(told, [_tell(other, business, rng) for other in others], "topics", rng)
+        business = business_name(rng)
+        told = tell(topic, business, rng)
+        yield _row(told, [tell(other, business, rng) for other in others], "topics", rng)
 
 
 def _row(
-    told: _Told,
-    others: Sequence[_Told],
+    told: Told,
+    others: Sequence[Told],
     source: str,
     rng: random.Random,
     absent: float = _ABSENT_SHARE,
@@ -223,7 +233,7 @@ def _row(
         )
         questions.append(Question(noisy(text, rng), target([told.entry.answer], text), history))
     if told.topic.near and rng.random() < _NEAR_SHARE:
-        near = _filled(rng.choice(told.topic.near), told.topic.slots, told.values, rng)
+        near = filled(rng.choice(told.topic.near), told.topic.slots, told.values, rng)
         questions.append(Question(noisy(near, rng), REFUSAL))
     entries = [told.entry, *(other.entry for other in others)]
     if others and rng.random() < _DUAL_SHARE:
@@ -233,7 +243,7 @@ def _row(
     return Row(tuple(entries), tuple(questions), told.entry.id, source, block)
 
 
-def _dual(first: _Told, second: _Told, rng: random.Random) -> Question:
+def _dual(first: Told, second: Told, rng: random.Random) -> Question:
     a, b = rng.choice(first.asked), rng.choice(second.asked)
     joined = a.rstrip("?. ") + rng.choice(_JOINERS) + b[:1].lower() + b[1:]
     return Question(
@@ -242,7 +252,7 @@ def _dual(first: _Told, second: _Told, rng: random.Random) -> Question:
     )
 
 
-def _other_subject(others: Sequence[_Told], rng: random.Random) -> tuple[Turn, ...]:
+def _other_subject(others: Sequence[Told], rng: random.Random) -> tuple[Turn, ...]:
     """A conversation about something else, which must not change the answer."""
     other = rng.choice(others)
     return (
@@ -282,25 +292,10 @@ def faq_rows(
         yield _row(told, [_as_told(other, wordings, rng) for other in shown], "dstc9", rng)
 
 
-def _as_told(entry: Entry, wordings: Mapping[str, list[str]], rng: random.Random) -> _Told:
+def _as_told(entry: Entry, wordings: Mapping[str, list[str]], rng: random.Random) -> Told:
     others = wordings[entry.question] or [entry.question]
     asked = tuple(rng.sample(others, k=min(3, len(others))))
-    return _Told(Topic(entry.id, "", asked, (entry.answer,), {}, (), ()), entry, asked, {})
-
-
-def businesses(path: Path, held_out: set[str]) -> dict[str, list[Entry]]:
-    """The entries of every business of the DSTC9 FAQ that is not held out."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    found: dict[str, list[Entry]] = {}
-    for domain, members in data.items():
-        for number, business in members.items():
-            name = f"{domain}/{number}"
-            if name not in held_out:
-                found[name] = [
-                    Entry(f"{name}/{key}", doc["title"], doc["body"])
-                    for key, doc in business["docs"].items()
-                ]
-    return found
+    return Told(Topic(entry.id, "", asked, (entry.answer,), {}, (), ()), entry, asked, {})
 
 
 def intent_rows(
@@ -326,41 +321,11 @@ def intent_rows(
             answer = (
                 rng.choice(answers[name])
                 if answers.get(name)
-                else _tell(rng.choice(topics), _business(rng), rng).entry.answer
+                else tell(rng.choice(topics), business_name(rng), rng).entry.answer
             )
             topic = Topic(f"{source}/{name}", "", tuple(asked), (answer,), {}, (), ())
-            told.append(_Told(topic, Entry(topic.name, own, answer), tuple(asked), {}))
+            told.append(Told(topic, Entry(topic.name, own, answer), tuple(asked), {}))
         yield _row(told[0], told[1:], source, rng)
-
-
-def banking77(path: Path) -> dict[str, list[str]]:
-    """The training part of BANKING77 (Casanueva et al. 2020) by intent."""
-    found: dict[str, list[str]] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            found[line["category"]].append(line["text"])
-    return found
-
-
-def clinc150(path: Path) -> dict[str, list[str]]:
-    """The training part of CLINC150 (Larson et al. 2019) by intent."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for text, intent in json.loads(path.read_text(encoding="utf-8"))["train"]:
-        found[intent].append(text)
-    return found
-
-
-def bitext(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Bitext's customer-support utterances and responses of at most 80 words, by intent."""
-    utterances: dict[str, list[str]] = defaultdict(list)
-    answers: dict[str, list[str]] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if "{{" not in line["instruction"]:
-                utterances[line["intent"]].append(line["instruction"])
-            if "{{" not in line["response"] and 8 < len(line["response"].split()) < 80:
-                answers[line["intent"]].append(" ".join(line["response"].split()))
-    return utterances, answers
 
 
 def bot_rows(
@@ -372,7 +337,7 @@ def bot_rows(
     """
     rng = random.Random(seed)
     told = [
-        _Told(
+        Told(
             Topic(entry.id, entry.category, (), (entry.answer,), {}, (), ()),
             entry,
             entry.questions,
@@ -390,5 +355,5 @@ def bot_rows(
         own = rng.choice(one.asked)
         asked = tuple(q for q in one.asked if q != own) or (own,)
         entry = Entry(one.entry.id, one.entry.question, one.entry.answer)
-        yield _row(_Told(one.topic, entry, asked, {}), shown, "bot", rng, absent=0.25)
+        yield _row(Told(one.topic, entry, asked, {}), shown, "bot", rng, absent=0.25)
     yield from topic_rows(topics, count - round(count * 0.75), seed + 1)

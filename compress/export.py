@@ -182,6 +182,8 @@ def _judge(parity: Parity, precision: Precision) -> None:
 def export_encoder(model: Path, out: Path) -> float:
     """Write the encoder of a Hugging Face folder as `out/model.onnx`: int8, dynamic activations.
 
+    A reranker's `head.npy` goes along.
+
     Returns the lowest cosine between torch's and the graph's mean-pooled vectors.
 
     Raises:
@@ -209,7 +211,9 @@ def export_encoder(model: Path, out: Path) -> float:
                     per_channel=operator == "MatMul",
                 )
         shutil.rmtree(scratch)
-        shutil.copy2(model / "tokenizer.json", folder / "tokenizer.json")
+        for name in ("tokenizer.json", "head.npy"):
+            if (model / name).exists():
+                shutil.copy2(model / name, folder / name)
         cosines.append(_encoder_parity(model, folder))
         if cosines[0] < INT8_COSINE:
             raise FeatherdeskError(

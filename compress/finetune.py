@@ -2,9 +2,6 @@
 
 The loss is taken on answers only and logits are computed only there; rows are packed into
 sequences under a mask that keeps them apart. Knows nothing of where rows come from.
-
-LoRA: Hu et al., arXiv 2106.09685; DoRA: arXiv 2402.09353; QLoRA: arXiv 2305.14314;
-AdaLoRA: arXiv 2303.10512, all through peft.
 """
 
 import json
@@ -14,7 +11,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,69 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
 from .dataset import Encoded, Row, encode, mask, pack
-from .model import load_model, load_tokenizer, write_atomically
+from .methods import Method, TrainingConfig, has_bf16, with_adapter
+from .model import load_tokenizer, write_atomically
 
-__all__ = ["Method", "Result", "TrainingConfig", "finetune"]
+__all__ = ["Result", "finetune"]
 
 FIRST = 4.0
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-class Method(StrEnum):
-    """How the adapter is parametrized."""
-
-    LORA = "lora"
-    QLORA = "qlora"
-    DORA = "dora"
-    ADALORA = "adalora"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
-    """Everything that shapes a run; lengths are in tokens.
-
-    `first_layer` leaves the layers below it without adapter: nothing flows back through them.
-    `batch` packed sequences of `length` run at once, `accumulate` batches make one step.
-    `patience` counts evaluations without a better validation loss. `minutes` ends a run early
-    (0: never). `compiled` trades two minutes at the start for faster steps.
-    """
-
-    method: Method = Method.LORA
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    learning_rate: float = 4e-4
-    warmup_share: float = 0.03
-    epochs: float = 1.0
-    max_steps: int = 0
-    length: int = 320
-    batch: int = 3
-    accumulate: int = 2
-    first_layer: int = 0
-    weight_decay: float = 0.0
-    evaluate_every: int = 50
-    patience: int = 4
-    seed: int = 7
-    compiled: bool = False
-    threads: int = 0
-    minutes: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "rank",
-            "alpha",
-            "length",
-            "batch",
-            "accumulate",
-            "evaluate_every",
-            "patience",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"finetune.{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 < self.learning_rate < 1:
-            raise ConfigError(f"finetune.learning_rate must be in (0, 1), not {self.learning_rate}")
-        if self.epochs <= 0:
-            raise ConfigError(f"finetune.epochs must be above 0, not {self.epochs}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +96,7 @@ class _Run:
         self.checkpoint = out / "checkpoint"
         per_epoch = math.ceil(len(self._epoch(0)) / config.accumulate)
         self.total = config.max_steps or max(1, math.ceil(per_epoch * config.epochs))
-        self.model = _with_adapter(base, config, device, start_from, self.total)
+        self.model = with_adapter(base, config, device, start_from, self.total)
         self.backbone = self.model.get_base_model().model
         if config.compiled:
             self.backbone.compile(dynamic=False)
@@ -265,7 +204,7 @@ class _Run:
             else (len(batch), longest)
         )
         ids, positions, labels, seen = _padded(batch, *shape)
-        dtype = torch.bfloat16 if _bf16(self.device) else torch.float32
+        dtype = torch.bfloat16 if has_bf16(self.device) else torch.float32
         bias = torch.zeros(seen.shape, dtype=dtype)
         bias = bias.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
         states = self.backbone(
@@ -372,42 +311,6 @@ class _Run:
         return result
 
 
-def _with_adapter(
-    base: Path, config: TrainingConfig, device: torch.device, start_from: Path | None, steps: int
-) -> Any:
-    """The base model with a trainable adapter, in bf16 where the machine has it."""
-    from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
-
-    quantized = config.method is Method.QLORA
-    dtype = torch.bfloat16 if _bf16(device) else torch.float32
-    model = load_model(base, dtype, device, four_bit=quantized)
-    if start_from is not None:
-        return PeftModel.from_pretrained(
-            model, start_from, is_trainable=True, autocast_adapter_dtype=False
-        )
-    layers = model.config.num_hidden_layers
-    common: dict[str, Any] = {
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "target_modules": list(LINEAR),
-        "layers_to_transform": list(range(config.first_layer, layers)),
-        "task_type": "CAUSAL_LM",
-    }
-    if config.method is Method.ADALORA:
-        settings = AdaLoraConfig(
-            init_r=round(config.rank * 1.5),
-            target_r=config.rank,
-            total_step=steps,
-            tinit=max(1, steps // 10),
-            tfinal=max(1, steps // 4),
-            deltaT=5,
-            **common,
-        )
-    else:
-        settings = LoraConfig(r=config.rank, use_dora=config.method is Method.DORA, **common)
-    return get_peft_model(model, settings, autocast_adapter_dtype=False)
-
-
 def _batched(sequences: list[Encoded], size: int) -> list[list[Encoded]]:
     return [sequences[start : start + size] for start in range(0, len(sequences), size)]
 
@@ -439,12 +342,6 @@ def _cosine(step: int, warmup: int, total: int) -> float:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def _bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _peak_memory_mb() -> float:

@@ -16,17 +16,9 @@ import click
 from ..agent.catalog import fetch
 from ..agent.encoder import MiniLM
 from . import dataset
-from .corpora import (
-    banking77,
-    bitext,
-    clinc150,
-    faq_rows,
-    intent_rows,
-    load_topics,
-    split_topics,
-    topic_rows,
-)
+from .corpora import faq_rows, intent_rows, load_topics, split_topics, topic_rows
 from .dataset import Row
+from .public import banking77, bitext, clinc150
 
 __all__ = ["HELD_OUT", "mixture"]
 

@@ -1,6 +1,6 @@
 """Fits when a model's refusal is taken, and writes it into the card of its adapter.
 
-    python -m featherdesk.compress.refusal ADAPTER GENERATOR ENCODER
+    python -m featherdesk.compress.refusal ADAPTER GENERATOR ENCODER RERANKER
 
 Bots made of topics that no adapter saw are asked questions they answer and near misses; a
 logistic regression weighs the router's score against the model's own doubt. Knows nothing of
@@ -17,12 +17,14 @@ import click
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from ..agent.calibration import calibrate
 from ..agent.encoder import ENGLISH, Encoder, open_encoder
 from ..agent.engine import from_odds, log_odds
 from ..agent.index import Index
 from ..agent.progress import track
 from ..agent.prompt import REFUSAL, render
-from ..agent.router import Router, calibrate
+from ..agent.reranker import CrossEncoder, Reranker
+from ..agent.router import Router
 from ..agent.runtime import OnnxGenerator
 from .augment import noisy
 from .corpora import Topic, load_topics, split_topics, told_entry
@@ -42,7 +44,11 @@ class Asked:
 
 
 def ask_topics(
-    topics: Sequence[Topic], encoder: Encoder, generator: OnnxGenerator, seed: int = 4
+    topics: Sequence[Topic],
+    encoder: Encoder,
+    reranker: Reranker | None,
+    generator: OnnxGenerator,
+    seed: int = 4,
 ) -> list[Asked]:
     """Ask bots made of `topics` four wordings and four near misses each."""
     rng = random.Random(seed)
@@ -51,7 +57,7 @@ def ask_topics(
     for bot in track(list(topic_bots(topics, rng))[: -(-len(topics) // 30)], "asking"):
         told = [told_entry(topic, rng) for topic in bot]
         index = Index.build([entry for entry, _, _ in told], encoder)
-        router = Router(index, calibrate(index))
+        router = Router(index, calibrate(index, reranker), reranker=reranker)
         by_id = {entry.id: entry for entry in index.entries}
         for entry, others, near in told:
             questions = [(text, True) for text in others[:4]] + [(text, False) for text in near[:4]]
@@ -92,12 +98,20 @@ def fit_refusal(asked: Sequence[Asked], kept: float) -> dict[str, float]:
 @click.argument("adapter", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("generator", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("encoder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("reranker", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--topics", default="topics_*.jsonl", show_default=True, help="Files to ask from.")
 @click.option("--kept", type=click.FloatRange(0.5, 1), default=0.96, show_default=True)
-def main(adapter: Path, generator: Path, encoder: Path, *, topics: str, kept: float) -> None:
+def main(
+    adapter: Path, generator: Path, encoder: Path, reranker: Path, *, topics: str, kept: float
+) -> None:
     """Fit the refusal of an adapter and write it into its card.json."""
     _, held = split_topics(load_topics(topics))
-    asked = ask_topics(held, open_encoder(ENGLISH, encoder, 2), OnnxGenerator(generator, 2))
+    asked = ask_topics(
+        held,
+        open_encoder(ENGLISH, encoder, 2),
+        CrossEncoder(reranker, 2),
+        OnnxGenerator(generator, 2),
+    )
     told = fit_refusal(asked, kept)
     path = adapter / "card.json"
     card = json.loads(path.read_text(encoding="utf-8"))

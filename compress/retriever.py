@@ -8,7 +8,6 @@ business as hard negatives, and near misses pushed below answers (sigmoid loss: 
 import json
 import math
 import random
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,39 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import numpy_helper
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from ..agent.errors import ArtifactError, ConfigError, FeatherdeskError
+from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
+from .bert import Schedule, fit, load_onnx_bert, mean_states, padded, save_layers
 from .dataset import Row
 
-__all__ = [
-    "RetrieverConfig",
-    "load_onnx_bert",
-    "merge_encoder",
-    "merged",
-    "save_layers",
-    "train_retriever",
-]
+__all__ = ["RetrieverConfig", "train_retriever"]
 
 MAX_TOKENS = 80
 BUCKET = 32
-_WORDS = "embeddings.word_embeddings.weight"
 _BORROWED = frozenset({"banking77", "clinc150"})
 """Sources whose answers are another topic's: they teach nothing about what answers what."""
-_LAYER = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,60 +51,6 @@ class RetrieverConfig:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(f"learning_rate must be in (0, 1), not {self.learning_rate}")
-
-
-def load_onnx_bert(path: Path) -> Any:
-    """A torch BertModel with the weights of a BERT-like ONNX file, int8 ones de-quantized.
-
-    Raises:
-        ArtifactError: the file is not such a model.
-    """
-    from transformers import BertConfig, BertModel
-
-    graph = onnx.load(str(path)).graph
-    held = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-
-    def weight(name: str) -> np.ndarray[Any, Any]:
-        if f"{name}_q" in held:
-            return np.asarray(held[f"{name}_q"].astype(np.float32) * held[f"{name}_scale"])
-        return np.asarray(held[name])
-
-    named = {
-        name.removeprefix("inner."): value
-        for name, value in held.items()
-        if name.startswith("inner.") and not name.endswith(("_q", "_scale", "position_ids"))
-    }
-    for part in ("word", "position"):
-        name = f"embeddings.{part}_embeddings.weight"
-        named[name] = weight(f"inner.{name}")
-    matrices = [
-        node.input[1]
-        for node in graph.node
-        if node.op_type == "MatMul" and (f"{node.input[1]}_q" in held or node.input[1] in held)
-    ]
-    layers = len(matrices) // len(_LAYER)
-    if not layers or layers * len(_LAYER) != len(matrices):
-        raise ArtifactError(f"{path} is not a BERT-like encoder: {len(matrices)} weight matrices")
-    for place, matrix in enumerate(matrices):
-        layer, kind = divmod(place, len(_LAYER))
-        named[f"encoder.layer.{layer}.{_LAYER[kind]}.weight"] = weight(matrix).T
-    vocabulary, hidden = named["embeddings.word_embeddings.weight"].shape
-    model = BertModel(
-        BertConfig(
-            vocab_size=vocabulary,
-            hidden_size=hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=hidden // 32,
-            intermediate_size=named["encoder.layer.0.intermediate.dense.bias"].shape[0],
-            max_position_embeddings=named["embeddings.position_embeddings.weight"].shape[0],
-        ),
-        add_pooling_layer=False,
-    )
-    tensors = {name: torch.tensor(np.array(value)) for name, value in named.items()}
-    missing = model.load_state_dict(tensors, strict=False)
-    if missing.missing_keys or missing.unexpected_keys:
-        raise ArtifactError(f"{path} is not a BERT-like encoder: {missing}")
-    return model.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +99,7 @@ class _Encoder:
         return made[torch.argsort(torch.tensor(order))]
 
     def _made(self, found: Sequence[Any]) -> torch.Tensor:
-        longest = max(len(item.ids) for item in found)
-        ids = torch.zeros(len(found), longest, dtype=torch.long)
-        seen = torch.zeros(len(found), longest, dtype=torch.long)
-        for place, item in enumerate(found):
-            ids[place, : len(item.ids)] = torch.tensor(item.ids)
-            seen[place, : len(item.ids)] = 1
-        with torch.autocast("cpu", torch.bfloat16):
-            states = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
-        weights = seen[:, :, None].float()
-        pooled = (states.float() * weights).sum(1) / weights.sum(1)
+        pooled = mean_states(self.model, *padded([item.ids for item in found]))
         return torch.nn.functional.normalize(pooled, dim=1)
 
 
@@ -224,38 +141,23 @@ def train_retriever(
     encoder = _Encoder(model, plain.tokenizer)
     scale = torch.nn.Parameter(torch.tensor(math.log(20.0)))
     edge = torch.nn.Parameter(torch.tensor(-0.5))
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [{"params": weights}, {"params": [scale, edge], "lr": 3e-3}],
-        lr=config.learning_rate,
-        weight_decay=0.01,
-    )
-    rates = [group["lr"] for group in optimizer.param_groups]
     batches, rng = _batches(examples, config), random.Random(config.seed)
-    curve = [(0, _accuracy(encoder, plain, held, config))]
     began = time.monotonic()
-    bar = Progress(
-        TextColumn("encoder"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        disable=not progress,
+    curve = fit(
+        [
+            {
+                "params": [p for p in model.parameters() if p.requires_grad],
+                "lr": config.learning_rate,
+            },
+            {"params": [scale, edge], "lr": 3e-3},
+        ],
+        lambda: _loss(encoder, plain, next(batches), scale, edge, config, rng),
+        lambda: _accuracy(encoder, plain, held, config),
+        lambda: save_layers(model, out),
+        Schedule(config.steps, config.warmup_share, config.evaluate_every),
+        name="encoder",
+        progress=progress,
     )
-    with bar:
-        task = bar.add_task("train", total=config.steps, state="")
-        for step in range(1, config.steps + 1):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * _share(step, config)
-            loss = _loss(encoder, plain, next(batches), scale, edge, config, rng)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            bar.update(task, advance=1, state=f"{step}/{config.steps} loss {loss.item():.3f}")
-            if step % config.evaluate_every == 0 or step == config.steps:
-                curve.append((step, _accuracy(encoder, plain, held, config)))
-                if curve[-1][1] >= max(value for _, value in curve):
-                    save_layers(model, out)
     told = {
         "config": asdict(config),
         "rows": len(examples),
@@ -266,43 +168,6 @@ def train_retriever(
     return told
 
 
-def save_layers(model: Any, out: Path) -> None:
-    """Write everything but the word vectors: int8 matrices with a scale a row, the rest fp32."""
-    tensors = {}
-    for name, value in model.state_dict().items():
-        if name == _WORDS:
-            continue
-        if value.ndim == 2 and "Norm" not in name:
-            scale = value.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
-            tensors[name] = (value / scale).round().to(torch.int8)
-            tensors[f"{name}.scale"] = scale
-        elif value.is_floating_point():
-            tensors[name] = value.clone()
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out / "adapter_model.safetensors")
-
-
-def merge_encoder(base: Path, adapter: Path, out: Path) -> None:
-    """Write the encoder of `base` with the layers of `adapter` as a Hugging Face folder."""
-    merged(base, adapter).save_pretrained(out)
-    shutil.copy2(base / "tokenizer.json", out / "tokenizer.json")
-
-
-def merged(base: Path, adapter: Path) -> Any:
-    """The torch encoder: word vectors of `base`, layers that `save_layers` wrote."""
-    model = load_onnx_bert(base / "model.onnx")
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    layers = {
-        name: value.float() * tensors[f"{name}.scale"] if value.dtype == torch.int8 else value
-        for name, value in tensors.items()
-        if not name.endswith(".scale")
-    }
-    found = model.load_state_dict(layers, strict=False)
-    if found.unexpected_keys or set(found.missing_keys) - {_WORDS}:
-        raise ArtifactError(f"{adapter} was not made from this encoder: {found}")
-    return model.eval()
-
-
 def _batches(examples: Sequence[_Example], config: RetrieverConfig) -> Iterator[list[_Example]]:
     rng = random.Random(config.seed)
     order = list(examples)
@@ -310,14 +175,6 @@ def _batches(examples: Sequence[_Example], config: RetrieverConfig) -> Iterator[
         rng.shuffle(order)
         for start in range(0, len(order) - config.batch + 1, config.batch):
             yield order[start : start + config.batch]
-
-
-def _share(step: int, config: RetrieverConfig) -> float:
-    warmup = max(1, round(config.steps * config.warmup_share))
-    if step <= warmup:
-        return step / warmup
-    done = (step - warmup) / max(1, config.steps - warmup)
-    return 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True, slots=True)

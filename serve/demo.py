@@ -21,6 +21,7 @@ from ..agent.encoder import ENGLISH
 from ..agent.errors import ArtifactError
 from ..agent.generators import adapter_folder, card, fingerprint
 from ..agent.prompt import contract_hash
+from ..agent.reranker import RERANKER
 
 __all__ = ["demo"]
 
@@ -65,12 +66,13 @@ def _key(sample: Path) -> str:
     """Names everything that the sample bot is made of."""
     config = load_config(sample / "bot.toml")
     read = [sample / "bot.toml", *(sample / name for name in config.bot.faq)]
-    encoder, adapter = find(ENGLISH), adapter_folder(config.generation.adapter)
+    adapter = adapter_folder(config.generation.adapter)
+    readers = [find(name) for name in (ENGLISH, RERANKER)]
     parts = [
         __version__,
         contract_hash(),
         fingerprint(config.generation.base, adapter),
-        fingerprint(encoder.base, adapter_folder(encoder.adapter)),
+        *(fingerprint(model.base, adapter_folder(model.adapter)) for model in readers),
         json.dumps(card(adapter)) if adapter else "",
         *(sha256_of(path) for path in read),
     ]

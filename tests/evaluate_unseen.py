@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featherdesk.agent.artifacts import Manifest
+from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import ENGLISH, open_encoder
 from featherdesk.agent.engine import Agent
@@ -24,7 +25,8 @@ from featherdesk.agent.generators import adapter_folder, card, ensure_encoder
 from featherdesk.agent.index import Index
 from featherdesk.agent.progress import track
 from featherdesk.agent.prompt import contract_hash
-from featherdesk.agent.router import Router, calibrate
+from featherdesk.agent.reranker import RERANKER, CrossEncoder
+from featherdesk.agent.router import Router
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Entry, Turn
 
@@ -67,6 +69,7 @@ def load_agents(faq: Path, generator: Path, names: set[str]) -> dict[str, Agent]
     """One agent a business, sharing encoder and generator."""
     data = json.loads(faq.read_text(encoding="utf-8"))
     encoder = open_encoder(ENGLISH, ensure_encoder(ENGLISH, lambda _: None), 2)
+    reranker = CrossEncoder(ensure_encoder(RERANKER, lambda _: None), 2)
     shared = OnnxGenerator(generator, 2)
     folder = adapter_folder("grounded")
     told = card(folder) if folder else {}
@@ -89,9 +92,8 @@ def load_agents(faq: Path, generator: Path, names: set[str]) -> dict[str, Agent]
             float(str(told["refusal_threshold"])),
             float(str(told["refusal_slope"])),
         )
-        agents[name] = Agent(
-            Router(index, calibrate(index)), shared, BotConfig(), manifest, generator
-        )
+        router = Router(index, calibrate(index, reranker), reranker=reranker)
+        agents[name] = Agent(router, shared, BotConfig(), manifest, generator)
     return agents
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from featherdesk.agent.artifacts import Manifest
+from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import GenerationError
 from featherdesk.agent.index import Index
 from featherdesk.agent.prompt import REFUSAL, contract_hash
-from featherdesk.agent.router import Router, calibrate
+from featherdesk.agent.router import Router
 from featherdesk.agent.runtime import Step
 from featherdesk.agent.types import Author, Entry, HandoffReason, RouteKind
 from numpy.typing import NDArray
@@ -127,7 +128,9 @@ def test_a_refusal_of_the_model_offers_no_entry_that_is_far(
     agent_of: Callable[[str], Agent],
 ) -> None:
     agent = agent_of(REFUSAL)
-    agent.router = replace(agent.router, calibration=replace(agent.router.calibration, offer=1.01))
+    told = agent.router.calibration
+    far = replace(told, latin=replace(told.latin, offer=1.01))
+    agent.router = replace(agent.router, calibration=far)
     reply = agent.ask(ASKED)
     assert reply.route.kind is RouteKind.HANDOFF
     assert reply.citations == ()

@@ -1,5 +1,5 @@
 import pytest
-from featherdesk.agent.rewrite import parts, refers_back, with_history
+from featherdesk.agent.rewrite import parts, refers_back, turn_before
 from featherdesk.agent.types import Turn
 
 
@@ -17,10 +17,10 @@ def test_a_whole_question_does_not(text: str) -> None:
     assert not refers_back(text)
 
 
-def test_a_question_is_joined_with_the_turn_before() -> None:
-    history = [Turn("user", "do you ship to Spain?"), Turn("assistant", "Yes.")]
-    assert with_history("how much?", history) == "do you ship to Spain? how much?"
-    assert with_history("how much?", []) is None
+def test_the_turn_before_is_the_customers_last() -> None:
+    told = [Turn("user", "hello"), Turn("user", " do you ship to Spain? ")]
+    assert turn_before([*told, Turn("assistant", "Yes.")]) == "do you ship to Spain?"
+    assert turn_before([]) == ""
 
 
 def test_two_questions_are_taken_apart() -> None:

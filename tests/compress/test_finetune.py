@@ -4,7 +4,8 @@ import pytest
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
 from featherdesk.compress.dataset import Question, Row
-from featherdesk.compress.finetune import Method, TrainingConfig, finetune
+from featherdesk.compress.finetune import finetune
+from featherdesk.compress.methods import Method, TrainingConfig
 from featherdesk.compress.model import merge
 
 

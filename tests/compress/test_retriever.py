@@ -6,15 +6,10 @@ from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.errors import ArtifactError, ConfigError, FeatherdeskError
 from featherdesk.agent.prompt import REFUSAL
 from featherdesk.agent.types import Entry, Turn
+from featherdesk.compress.bert import load_onnx_bert, merge_encoder, merged
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.export import export_encoder
-from featherdesk.compress.retriever import (
-    RetrieverConfig,
-    load_onnx_bert,
-    merge_encoder,
-    merged,
-    train_retriever,
-)
+from featherdesk.compress.retriever import RetrieverConfig, train_retriever
 
 PAIRS = [
     ("Do you have a spa?", "Yes, there is a spa.", "somewhere to be pampered"),

@@ -1,0 +1,285 @@
+"""Fits the router to a bot when it is built: weights, and the thresholds of its decision.
+
+Fitted on the bot's own wordings (each asked while hidden from the index), the same wordings with
+their entry taken away (near misses) and the out-of-scope questions that ship with the package.
+Knows nothing of models or of conversations.
+"""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .encoder import is_latin
+from .errors import ArtifactError
+from .index import Candidate, Index
+from .reranker import Reranker
+from .scoring import Scorer, Weights, fit_first, fit_sure
+
+__all__ = ["Calibration", "Thresholds", "calibrate", "out_of_scope_questions", "prior_of"]
+
+IN_SCOPE_KEPT = 0.96
+CLARIFY_KEPT = 0.99
+ACCOMPANY = 0.45
+_MAX_OWN, _MAX_READ = 1500, 360
+_FEW = 8
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where the router decides; `own` and `foreign` say on how many questions it was fitted.
+
+    A best candidate at or over `answer` is answered from, over `clarify` offered as a choice;
+    further candidates of at least `accompany` times its score are passed along. When the model
+    then refuses, the candidates are still offered if the best is at or over `offer`. `kept` is
+    the share of own questions found right that are answered, `refused` of foreign ones refused.
+    """
+
+    answer: float
+    clarify: float
+    accompany: float
+    offer: float
+    own: int = 0
+    foreign: int = 0
+    kept: float = 0.0
+    refused: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Fitted weights, and thresholds for questions in Latin script and in any other."""
+
+    encoder: str
+    reranker: str
+    weights: Weights
+    latin: Thresholds
+    other: Thresholds
+
+    def of(self, question: str) -> Thresholds:
+        """The thresholds that hold for a question."""
+        return self.latin if is_latin(question) else self.other
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing or not a calibration.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                str(data["encoder"]),
+                str(data["reranker"]),
+                _weights(data["weights"]),
+                Thresholds(**data["latin"]),
+                Thresholds(**data["other"]),
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ArtifactError(f"{path} is not a router calibration: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with its measured candidates and the place of its entry (-1: none answers)."""
+
+    text: str
+    candidates: list[Candidate]
+    owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed of an encoder and a reranker before a bot is seen: a small FAQ's start."""
+
+    weights: Weights
+    answer: float
+
+
+def prior_of(encoder: str, reranker: str = "") -> Prior:
+    """The shipped prior (`compress/prior.py` fits it), or a vague one for a pair without."""
+    known = json.loads((files(__package__) / "prior.json").read_text(encoding="utf-8"))
+    for name in (f"{encoder}|{reranker}", encoder):
+        if name in known:
+            told = known[name]
+            return Prior(_weights(told["weights"]), told["answer"])
+    return Prior(Weights(), 0.5)
+
+
+def _weights(data: Mapping[str, Any]) -> Weights:
+    """Weights from JSON."""
+    first, sure = (tuple(float(value) for value in data[name]) for name in ("first", "sure"))
+    return Weights(first, float(data["order"]), sure)
+
+
+@lru_cache(maxsize=1)
+def out_of_scope_questions() -> tuple[tuple[str, str], ...]:
+    """The shipped out-of-scope questions with their language."""
+    text = (files(__package__) / "out_of_scope.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return tuple((row["question"], row["language"]) for row in rows)
+
+
+def calibrate(
+    index: Index,
+    reranker: Reranker | None = None,
+    *,
+    seed: int = 0,
+    today: date | None = None,
+) -> Calibration:
+    """Fit weights and thresholds on a bot's own entries and out-of-scope questions."""
+    today = today or date.today()
+    rng = random.Random(seed)
+    own, away = _own_questions(index, rng, today)
+    foreign = _foreign_questions(index, today)
+    prior = prior_of(index.encoder.id, reranker.id if reranker else "")
+    asked = [*own, *away, *foreign]
+    weights = fit_first([(a.candidates, a.owner) for a in asked], prior.weights)
+    if reranker is not None:
+        readable = [a for a in own if reranker.reads(a.text)]
+        own = [a for a in own if not reranker.reads(a.text)]
+        own += rng.sample(readable, k=min(len(readable), _MAX_READ))
+        away = [a for a in away if not reranker.reads(a.text)][:_MAX_READ] + [
+            a for a in away if reranker.reads(a.text)
+        ][: _MAX_READ // 3]
+        reader = Scorer(index, weights, reranker)
+        found = [(reader.read(a.text, a.candidates), a.owner) for a in (*own, *away, *foreign)]
+        weights = fit_sure([(r, owner) for r, owner in found if r is not None], weights)
+    scorer = Scorer(index, weights, reranker)
+    judged = {
+        latin: [
+            [_Found.of(scorer, a) for a in group if is_latin(a.text) == latin]
+            for group in (own, away, foreign)
+        ]
+        for latin in (True, False)
+    }
+    latin, other = (_thresholds(*judged[latin], prior=prior) for latin in (True, False))
+    return Calibration(
+        index.encoder.id,
+        reranker.id if reranker else "",
+        weights,
+        latin if judged[True][0] else other,
+        other if judged[False][0] else latin,
+    )
+
+
+def _own_questions(
+    index: Index, rng: random.Random, today: date
+) -> tuple[list[_Asked], list[_Asked]]:
+    """Wordings of entries that have another one left when it is hidden; a third of them again
+    with their entry taken away."""
+    counts = np.bincount(index.owner[~index.is_answer], minlength=len(index.entries))
+    places = [
+        place
+        for place in range(len(index.texts))
+        if not index.is_answer[place] and counts[index.owner[place]] > 1
+    ]
+    if len(places) > _MAX_OWN:
+        places = rng.sample(places, _MAX_OWN)
+
+    def asked(place: int, *, absent: bool) -> _Asked:
+        text, owner = index.texts[place], int(index.owner[place])
+        candidates = index.candidates(
+            text,
+            index.vectors[place],
+            today=today,
+            hidden=place,
+            absent=owner if absent else None,
+        )
+        return _Asked(text, candidates, -1 if absent else owner)
+
+    own = [asked(place, absent=False) for place in places]
+    away = [asked(place, absent=True) for place in rng.sample(places, k=len(places) // 3)]
+    return own, away
+
+
+def _foreign_questions(index: Index, today: date) -> list[_Asked]:
+    languages = {entry.language for entry in index.entries}
+    texts = [
+        question
+        for question, language in out_of_scope_questions()
+        if language in languages or language == "en"
+    ]
+    return [
+        _Asked(text, index.candidates(text, vector, today=today), -1)
+        for text, vector in zip(texts, index.encoder.embed(texts), strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The best score of a question, whether it is the right entry's, and the right entry's share
+    of it."""
+
+    best: float
+    right: bool
+    share: float
+
+    @classmethod
+    def of(cls, scorer: Scorer, asked: _Asked) -> "_Found":
+        scored = scorer.scored(asked.text, [asked.candidates])
+        if not scored:
+            return cls(0.0, right=False, share=0.0)
+        own = [s.score for s in scored if s.candidate.entry == asked.owner]
+        best = scored[0].score
+        share = min(1.0, max(own, default=0.0) / best)
+        return cls(best, scored[0].candidate.entry == asked.owner, share)
+
+
+def _thresholds(
+    own: Sequence[_Found], away: Sequence[_Found], foreign: Sequence[_Found], *, prior: Prior
+) -> Thresholds:
+    """Thresholds from the scores themselves.
+
+    `answer` is the score that best parts right first entries from questions without an answer,
+    but keeps at least `IN_SCOPE_KEPT` of the questions whose best entry was right. A bot of few
+    wordings gives the model, which judges too, all that is nearer than most strange questions.
+    """
+    right = np.array([f.best for f in own if f.right])
+    wrong = np.array([f.best for f in foreign])
+    missed = np.array([f.best for f in away])
+    behind = np.array([f.share for f in own if not f.right])
+    if len(right) < _FEW:
+        answer = min(prior.answer, max(0.05, _quantile(wrong, 0.75, 0.0)))
+        right = np.array([answer, *right])
+    else:
+        answer = _parting(right, np.concatenate([wrong, missed]))
+    clarify = max(_quantile(right, 1 - CLARIFY_KEPT, answer), _quantile(wrong, 0.97, 0.0))
+    accompany = _quantile(behind, 0.15, ACCOMPANY) if len(behind) > _FEW else ACCOMPANY
+    return Thresholds(
+        answer=answer,
+        clarify=min(answer, clarify),
+        accompany=min(0.6, max(0.3, accompany)),
+        offer=max(answer, _quantile(wrong, 0.9, answer)),
+        own=len(own),
+        foreign=len(foreign),
+        kept=float((right >= answer).mean()),
+        refused=float((wrong < answer).mean()) if len(wrong) else 0.0,
+    )
+
+
+def _quantile(values: Vector, share: float, without: float) -> float:
+    return float(np.quantile(values, share)) if len(values) else without
+
+
+def _parting(right: Vector, wrong: Vector) -> float:
+    """The threshold with the best sum of kept and refused that keeps `IN_SCOPE_KEPT`."""
+    highest = float(np.quantile(right, 1 - IN_SCOPE_KEPT))
+    tried = [t for t in np.unique(np.concatenate([right, wrong])) if t <= highest]
+    if not tried or not len(wrong):
+        return highest
+    value = [float((right >= t).mean() + (wrong < t).mean()) for t in tried]
+    return float(tried[int(np.argmax(value))])
