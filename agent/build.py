@@ -8,16 +8,17 @@ import hashlib
 import json
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from .artifacts import Manifest, atomic_folder, place, seal
-from .calibration import Calibration, Thresholds, calibrate
+from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
 from .config import BotConfig, load_config
-from .encoder import ENGLISH, MultilingualUse, open_encoder
+from .encoder import ENGLISH, MultilingualUse, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError, InputError
 from .generators import (
     adapter_folder,
@@ -192,7 +193,8 @@ def _index(
     def make(folder: Path) -> None:
         index = Index.build(entries, encoder, known)
         index.save(folder)
-        calibrate(index, reranker).save(folder / "calibration.json")
+        calibration = calibrate(index, reranker, writes=config.generation.writes)
+        calibration.save(folder / "calibration.json")
 
     key = hashlib.sha256(
         json.dumps([identity, second, [repr(entry) for entry in entries]]).encode()
@@ -201,8 +203,8 @@ def _index(
     return Index.load(folder, encoder), Calibration.load(folder / "calibration.json")
 
 
-def _main(calibration: Calibration) -> Thresholds:
-    """The thresholds of the script that most of the bot's own questions are in."""
+def _main(calibration: Calibration) -> Fit:
+    """What was fitted to the script that most of the bot's own questions are in."""
     return max(calibration.latin, calibration.other, key=lambda limits: limits.own)
 
 
@@ -218,10 +220,14 @@ def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
 
 
 def _reranker_id(config: BotConfig, entries: Sequence[Entry]) -> str:
-    """The configured reranker; `auto` takes the English one where there is English to read."""
+    """The configured reranker; `auto` takes the English one where all Latin text is English."""
     chosen = config.retrieval.reranker
     if chosen == "auto":
-        return RERANKER if any(entry.language == "en" for entry in entries) else ""
+        scripts = defaultdict(list)
+        for entry in entries:
+            scripts[entry.language].append(is_latin(entry.question))
+        latin = {name for name, found in scripts.items() if 2 * sum(found) > len(found)}
+        return RERANKER if latin == {"en"} else ""
     return "" if chosen == "none" else find(chosen).id
 
 

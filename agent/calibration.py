@@ -7,8 +7,8 @@ Knows nothing of models or of conversations.
 
 import json
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
@@ -22,28 +22,30 @@ from .encoder import is_latin
 from .errors import ArtifactError
 from .index import Candidate, Index
 from .reranker import Reranker
-from .scoring import Scorer, Weights, fit_first, fit_sure
+from .scoring import Scorer, Weights, fit_first, fit_order, fit_sure
 
-__all__ = ["Calibration", "Thresholds", "calibrate", "out_of_scope_questions", "prior_of"]
+__all__ = ["Calibration", "Fit", "Prior", "calibrate", "out_of_scope_questions", "prior_of"]
 
 IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
+ALONE_KEPT = 0.8
 ACCOMPANY = 0.45
 _MAX_OWN, _MAX_READ = 1500, 360
-_FEW = 8
+_FEW, _MANY = 8, 100
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where the router decides; `own` and `foreign` say on how many questions it was fitted.
+class Fit:
+    """Weights of the scores and where the router decides, for questions in one script.
 
     A best candidate at or over `answer` is answered from, over `clarify` offered as a choice;
     further candidates of at least `accompany` times its score are passed along. When the model
     then refuses, the candidates are still offered if the best is at or over `offer`. `kept` is
-    the share of own questions found right that are answered, `refused` of foreign ones refused.
+    the share of `own` questions found right that are answered, `refused` that of `foreign` ones.
     """
 
+    weights: Weights
     answer: float
     clarify: float
     accompany: float
@@ -56,16 +58,18 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted weights, and thresholds for questions in Latin script and in any other."""
+    """What was fitted to questions in Latin script and in any other.
+
+    Scores of the two do not compare: the English encoder and the reranker read only Latin.
+    """
 
     encoder: str
     reranker: str
-    weights: Weights
-    latin: Thresholds
-    other: Thresholds
+    latin: Fit
+    other: Fit
 
-    def of(self, question: str) -> Thresholds:
-        """The thresholds that hold for a question."""
+    def of(self, question: str) -> Fit:
+        """What holds for a question."""
         return self.latin if is_latin(question) else self.other
 
     def save(self, path: Path) -> None:
@@ -84,9 +88,10 @@ class Calibration:
             return cls(
                 str(data["encoder"]),
                 str(data["reranker"]),
-                _weights(data["weights"]),
-                Thresholds(**data["latin"]),
-                Thresholds(**data["other"]),
+                *(
+                    Fit(**{**data[script], "weights": _weights(data[script]["weights"])})
+                    for script in ("latin", "other")
+                ),
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path} is not a router calibration: {error}") from None
@@ -137,43 +142,58 @@ def calibrate(
     index: Index,
     reranker: Reranker | None = None,
     *,
+    writes: Collection[str] = ("en",),
     seed: int = 0,
     today: date | None = None,
 ) -> Calibration:
-    """Fit weights and thresholds on a bot's own entries and out-of-scope questions."""
+    """Fit weights and thresholds on a bot's own entries and out-of-scope questions.
+
+    `writes` are the languages in which a model writes, and so judges after the router.
+    """
     today = today or date.today()
     rng = random.Random(seed)
-    own, away = _own_questions(index, rng, today)
-    foreign = _foreign_questions(index, today)
-    prior = prior_of(index.encoder.id, reranker.id if reranker else "")
-    asked = [*own, *away, *foreign]
-    weights = fit_first([(a.candidates, a.owner) for a in asked], prior.weights)
-    if reranker is not None:
-        readable = [a for a in own if reranker.reads(a.text)]
-        own = [a for a in own if not reranker.reads(a.text)]
-        own += rng.sample(readable, k=min(len(readable), _MAX_READ))
-        away = [a for a in away if not reranker.reads(a.text)][:_MAX_READ] + [
-            a for a in away if reranker.reads(a.text)
-        ][: _MAX_READ // 3]
-        reader = Scorer(index, weights, reranker)
-        found = [(reader.read(a.text, a.candidates), a.owner) for a in (*own, *away, *foreign)]
-        weights = fit_sure([(r, owner) for r, owner in found if r is not None], weights)
-    scorer = Scorer(index, weights, reranker)
-    judged = {
-        latin: [
-            [_Found.of(scorer, a) for a in group if is_latin(a.text) == latin]
-            for group in (own, away, foreign)
-        ]
-        for latin in (True, False)
-    }
-    latin, other = (_thresholds(*judged[latin], prior=prior) for latin in (True, False))
+    groups = (*_own_questions(index, rng, today), _foreign_questions(index, today))
+    fits: dict[bool, Fit] = {}
+    for latin in sorted({is_latin(text) for text in index.texts}):
+        asked = [[a for a in group if is_latin(a.text) == latin] for group in groups]
+        encoder = index.encoder.id if latin else index.encoder.id.rpartition("+")[2]
+        second = reranker if latin else None
+        prior = prior_of(encoder, second.id if second else "")
+        judged = any(is_latin(e.question) == latin and e.language in writes for e in index.entries)
+        scorer = Scorer(index, prior.weights, second)
+        fits[latin] = _fit(scorer, *asked, prior=prior, judged=judged, rng=rng)
     return Calibration(
         index.encoder.id,
         reranker.id if reranker else "",
-        weights,
-        latin if judged[True][0] else other,
-        other if judged[False][0] else latin,
+        fits.get(True) or fits[False],
+        fits.get(False) or fits[True],
     )
+
+
+def _fit(
+    scorer: Scorer,
+    own: Sequence[_Asked],
+    away: Sequence[_Asked],
+    foreign: Sequence[_Asked],
+    *,
+    prior: Prior,
+    judged: bool,
+    rng: random.Random,
+) -> Fit:
+    """Weights and thresholds from questions in one script."""
+    weights = fit_first([(a.candidates, a.owner) for a in (*own, *away, *foreign)], prior.weights)
+    if scorer.reranker is not None:
+        own = rng.sample(own, k=min(len(own), _MAX_READ))
+        away = away[: _MAX_READ // 3]
+        reader = replace(scorer, weights=weights)
+        found = [(reader.read(a.text, a.candidates), a.owner) for a in (*own, *away, *foreign)]
+        read = [(reading, owner) for reading, owner in found if reading is not None]
+        if len(own) >= _MANY:
+            weights = fit_order(read, weights)
+        weights = fit_sure(read, weights)
+    scorer = replace(scorer, weights=weights)
+    found_of = [[_Found.of(scorer, a) for a in group] for group in (own, away, foreign)]
+    return _thresholds(weights, *found_of, prior=prior, judged=judged)
 
 
 def _own_questions(
@@ -240,13 +260,21 @@ class _Found:
 
 
 def _thresholds(
-    own: Sequence[_Found], away: Sequence[_Found], foreign: Sequence[_Found], *, prior: Prior
-) -> Thresholds:
+    weights: Weights,
+    own: Sequence[_Found],
+    away: Sequence[_Found],
+    foreign: Sequence[_Found],
+    *,
+    prior: Prior,
+    judged: bool,
+) -> Fit:
     """Thresholds from the scores themselves.
 
     `answer` is the score that best parts right first entries from questions without an answer,
     but keeps at least `IN_SCOPE_KEPT` of the questions whose best entry was right. A bot of few
     wordings gives the model, which judges too, all that is nearer than most strange questions.
+    Where no model judges, what one strange question in ten reaches is offered as a choice, not
+    answered, as long as `ALONE_KEPT` of the own questions are.
     """
     right = np.array([f.best for f in own if f.right])
     wrong = np.array([f.best for f in foreign])
@@ -258,10 +286,15 @@ def _thresholds(
     else:
         answer = _parting(right, np.concatenate([wrong, missed]))
     clarify = max(_quantile(right, 1 - CLARIFY_KEPT, answer), _quantile(wrong, 0.97, 0.0))
+    clarify = min(answer, clarify)
+    if not judged:
+        strict = min(_quantile(wrong, 0.9, answer), _quantile(right, 1 - ALONE_KEPT, answer))
+        clarify, answer = answer, max(answer, strict)
     accompany = _quantile(behind, 0.15, ACCOMPANY) if len(behind) > _FEW else ACCOMPANY
-    return Thresholds(
+    return Fit(
+        weights=weights,
         answer=answer,
-        clarify=min(answer, clarify),
+        clarify=clarify,
         accompany=min(0.6, max(0.3, accompany)),
         offer=max(answer, _quantile(wrong, 0.9, answer)),
         own=len(own),

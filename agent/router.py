@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import Calibration, Thresholds
+from .calibration import Calibration, Fit
 from .index import Candidate, Index
 from .prompt import MAX_ENTRIES
 from .reranker import Reranker
@@ -99,7 +99,7 @@ class Router:
         self, question: str, searches: Sequence[list[Candidate]], before: str = ""
     ) -> list[Match]:
         """The candidates of all searches, each entry once, scored."""
-        scorer = Scorer(self.index, self.calibration.weights, self.reranker)
+        scorer = Scorer(self.index, self.calibration.of(question).weights, self.reranker)
         scored = scorer.scored(question, searches, before)
         return [
             Match(
@@ -112,7 +112,7 @@ class Router:
             for s in scored
         ]
 
-    def _decide(self, matches: list[Match], limits: Thresholds) -> Route:
+    def _decide(self, matches: list[Match], limits: Fit) -> Route:
         best = matches[0].score if matches else 0.0
         if best >= limits.answer:
             return self._answer(matches, limits)
@@ -120,9 +120,7 @@ class Router:
             return _route(RouteKind.CLARIFY, limits, matches)
         return _route(RouteKind.HANDOFF, limits, matches, reason=HandoffReason.NO_MATCH)
 
-    def _answer(
-        self, matches: list[Match], limits: Thresholds, questions: Sequence[str] = ()
-    ) -> Route:
+    def _answer(self, matches: list[Match], limits: Fit, questions: Sequence[str] = ()) -> Route:
         minimum = max(1, len(questions))
         by_id = {entry.id: entry for entry in self.index.entries}
         best = by_id[matches[0].entry_id]
@@ -143,7 +141,7 @@ class Router:
 
 def _route(
     kind: RouteKind,
-    limits: Thresholds,
+    limits: Fit,
     matches: Sequence[Match],
     *,
     passed: Sequence[str] = (),
@@ -163,7 +161,7 @@ def _route(
     )
 
 
-def _all_hold(split: list[list[Match]], limits: Thresholds) -> bool:
+def _all_hold(split: list[list[Match]], limits: Fit) -> bool:
     """Whether every part of a message has an entry of its own."""
     tops = [matches[0] for matches in split if matches]
     return (

@@ -20,6 +20,7 @@ __all__ = ["SECOND", "Reading", "Scored", "Scorer", "Weights", "fit_first", "fit
 SHORTLIST = 4
 UNREAD, UNFOUND = -8.0, -6.0
 SECOND = ("first", "cross", "cross_margin")
+RIDGE, SURE_RIDGE = 2.0, 300.0
 _NEAREST = 3
 _HELD = 9.0
 _ORDERS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -164,21 +165,26 @@ def fit_order(read: Sequence[tuple[Reading, int]], weights: Weights) -> Weights:
 
 
 def fit_sure(read: Sequence[tuple[Reading, int]], weights: Weights) -> Weights:
-    """Weights of the probability that the first candidate is the right one, around `weights`."""
+    """Weights of the probability that the first candidate is the right one.
+
+    They stay near `weights`: a bot's own wordings are easier than what its customers will ask.
+    """
     best = [(reading, reading.best(weights.order), owner) for reading, owner in read]
     rows = np.array([reading.features[place] for reading, place, _ in best])
     labels = np.array([float(r.candidates[place].entry == owner) for r, place, owner in best])
-    return Weights(weights.first, weights.order, _fit(rows, labels, np.array(weights.sure)))
+    return Weights(
+        weights.first, weights.order, _fit(rows, labels, np.array(weights.sure), SURE_RIDGE)
+    )
 
 
-def _fit(x: Vector, y: Vector, prior: Vector) -> tuple[float, ...]:
+def _fit(x: Vector, y: Vector, prior: Vector, ridge: float = RIDGE) -> tuple[float, ...]:
     """Logistic regression by Newton's method, ridge around the prior, weights not negative."""
     if not len(x) or not y.any():
         return tuple(float(w) for w in prior)
     x = np.hstack([x, np.ones((len(x), 1))])
     free = np.ones(x.shape[1], bool)
     while True:
-        weights = _newton(x, y, prior, free)
+        weights = _newton(x, y, prior, free, ridge)
         wrong = free & (weights < 0)
         wrong[-1] = False
         if not wrong.any():
@@ -186,10 +192,10 @@ def _fit(x: Vector, y: Vector, prior: Vector) -> tuple[float, ...]:
         free &= ~wrong
 
 
-def _newton(x: Vector, y: Vector, prior: Vector, free: NDArray[np.bool_]) -> Vector:
+def _newton(x: Vector, y: Vector, prior: Vector, free: NDArray[np.bool_], ridge: float) -> Vector:
     """Weights of the free features, the others zero."""
     x, centre = x[:, free], prior[free]
-    weights, ridge = centre.copy(), 2.0
+    weights = centre.copy()
     for _ in range(30):
         p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         gradient = x.T @ (p - y) + ridge * (weights - centre)

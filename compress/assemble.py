@@ -107,7 +107,7 @@ def assemble_encoder(
         notify(f"merging {adapter.name}")
         merge_encoder(source, adapter, Path(scratch))
         notify("exporting to int8 ONNX")
-        return {"cosine": export_encoder(Path(scratch), target)}
+        return {"agreement": export_encoder(Path(scratch), target)}
 
 
 def _made(folder: Path) -> Path:

@@ -68,7 +68,7 @@ class RerankerConfig:
             raise ConfigError(f"learning_rate must be in (0, 1), not {self.learning_rate}")
 
 
-class _CrossEncoder(torch.nn.Module):
+class _CrossEncoder(torch.nn.Module):  # type: ignore[misc]
     """A score over the mean token state of question and entry together."""
 
     def __init__(self, bert: Any, tokenizer: Tokenizer, dropout: float) -> None:

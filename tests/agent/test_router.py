@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from featherdesk.agent.calibration import Calibration, calibrate, out_of_scope_questions
-from featherdesk.agent.encoder import MiniLM, Vectors
+from featherdesk.agent.encoder import MiniLM, MultilingualUse, Vectors
 from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.index import Index
 from featherdesk.agent.router import Router
@@ -89,6 +89,23 @@ def test_a_language_the_model_does_not_write_is_verbatim(
     route = Router(index, calibrate(index)).route("Wie lange dauert die Lieferung?")
     assert route.kind is RouteKind.VERBATIM
     assert route.passed == ("de",)
+
+
+def test_scripts_are_fitted_apart_in_a_mixed_faq(entries: list[Entry]) -> None:
+    chinese = [
+        Entry(
+            "kuaidi", "多久能送到？", "三到五天。", ("送货要几天", "什么时候到货"), language="zh"
+        ),
+        Entry("tuihuo", "怎么退货？", "三十天内退回。", ("可以退吗", "退货流程"), language="zh"),
+    ]
+    index = Index.build([*entries, *chinese], MultilingualUse(2))
+    router = Router(index, calibrate(index))
+    told = router.calibration
+    assert told.of("how long?") == told.latin
+    assert told.of("要多久？") == told.other
+    assert told.latin.weights != told.other.weights
+    route = router.route("几天可以送到")
+    assert (route.kind, route.passed) == (RouteKind.VERBATIM, ("kuaidi",))
 
 
 def test_one_entry_is_enough_to_build_and_refuse(encoder: MiniLM) -> None:
