@@ -197,7 +197,9 @@ def _index(
         calibration.save(folder / "calibration.json")
 
     key = hashlib.sha256(
-        json.dumps([identity, second, [repr(entry) for entry in entries]]).encode()
+        json.dumps(
+            [identity, second, config.generation.writes, [repr(entry) for entry in entries]]
+        ).encode()
     ).hexdigest()
     folder = steps.run("knowledge", key, make)
     return Index.load(folder, encoder), Calibration.load(folder / "calibration.json")

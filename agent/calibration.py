@@ -94,7 +94,9 @@ class Calibration:
                 ),
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ArtifactError(f"{path} is not a router calibration: {error}") from None
+            raise ArtifactError(
+                f"{path} is not a router calibration of this version ({error}); build the bot anew"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

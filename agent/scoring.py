@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from .index import FEATURES, Candidate, Index
 from .reranker import Reranker
 
-__all__ = ["SECOND", "Reading", "Scored", "Scorer", "Weights", "fit_first", "fit_order", "fit_sure"]
+__all__ = [
+    "RIDGE",
+    "SECOND",
+    "Reading",
+    "Scored",
+    "Scorer",
+    "Weights",
+    "fit_first",
+    "fit_order",
+    "fit_sure",
+]
 
 SHORTLIST = 4
 UNREAD, UNFOUND = -8.0, -6.0
@@ -164,17 +174,17 @@ def fit_order(read: Sequence[tuple[Reading, int]], weights: Weights) -> Weights:
     return Weights(weights.first, _ORDERS[int(np.argmax(right))], weights.sure)
 
 
-def fit_sure(read: Sequence[tuple[Reading, int]], weights: Weights) -> Weights:
+def fit_sure(
+    read: Sequence[tuple[Reading, int]], weights: Weights, ridge: float = SURE_RIDGE
+) -> Weights:
     """Weights of the probability that the first candidate is the right one.
 
-    They stay near `weights`: a bot's own wordings are easier than what its customers will ask.
+    `ridge` holds them near `weights`: own wordings are easier than what customers will ask.
     """
     best = [(reading, reading.best(weights.order), owner) for reading, owner in read]
     rows = np.array([reading.features[place] for reading, place, _ in best])
     labels = np.array([float(r.candidates[place].entry == owner) for r, place, owner in best])
-    return Weights(
-        weights.first, weights.order, _fit(rows, labels, np.array(weights.sure), SURE_RIDGE)
-    )
+    return Weights(weights.first, weights.order, _fit(rows, labels, np.array(weights.sure), ridge))
 
 
 def _fit(x: Vector, y: Vector, prior: Vector, ridge: float = RIDGE) -> tuple[float, ...]:

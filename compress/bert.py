@@ -4,11 +4,12 @@ What `retriever` and `reranker` have in common; knows nothing of what they train
 """
 
 import math
+import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from ..agent.errors import ArtifactError
 
 __all__ = [
     "Schedule",
+    "batches",
     "fit",
     "load_onnx_bert",
     "mean_states",
@@ -30,6 +32,7 @@ __all__ = [
     "save_layers",
 ]
 
+T = TypeVar("T")
 HEAD = "head"
 _WORDS = "embeddings.word_embeddings.weight"
 _LAYER = (
@@ -205,6 +208,16 @@ def fit(
                 if curve[-1][1] >= max(judged for _, judged in curve):
                     save()
     return curve
+
+
+def batches(items: Sequence[T], size: int, seed: int) -> Iterator[list[T]]:
+    """Whole batches without end, shuffled anew each time round."""
+    rng = random.Random(seed)
+    order = list(items)
+    while True:
+        rng.shuffle(order)
+        for start in range(0, len(order) - size + 1, size):
+            yield order[start : start + size]
 
 
 def padded(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

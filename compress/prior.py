@@ -22,7 +22,7 @@ from ..agent.encoder import Encoder, MultilingualUse, open_encoder
 from ..agent.index import Candidate, Index
 from ..agent.progress import track
 from ..agent.reranker import RERANKER, CrossEncoder, Reranker
-from ..agent.scoring import Scorer, Weights, fit_first, fit_order, fit_sure
+from ..agent.scoring import RIDGE, Scorer, Weights, fit_first, fit_order, fit_sure
 from .augment import noisy
 from .corpora import Topic, load_topics, split_topics, told_entry
 
@@ -56,7 +56,7 @@ def fit_prior(
             for a in track(asked, "reading")
         ]
         read = [(reading, owner) for reading, owner in found if reading is not None]
-        weights = fit_sure(read, fit_order(read, weights))
+        weights = fit_sure(read, fit_order(read, weights), RIDGE)
     right = []
     for a in track([a for a in asked if a.owner >= 0], "scoring"):
         best = Scorer(a.index, weights, reranker).scored(a.text, [a.candidates])[0]

@@ -7,9 +7,8 @@ that near misses are what the score is calibrated on. Knows nothing of how the g
 """
 
 import json
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.generators import adapter_folder
 from ..agent.progress import track
 from ..agent.reranker import pair_ids
-from .bert import Schedule, fit, load_onnx_bert, mean_states, merged, padded, save_layers
+from .bert import Schedule, batches, fit, load_onnx_bert, mean_states, merged, padded, save_layers
 from .commands import write_card
 from .corpora import load_topics, split_topics
 from .mixture import HELD_OUT
@@ -148,7 +147,7 @@ def train_reranker(
     model = _CrossEncoder(bert, tokenizer, config.dropout).train()
     if head is not None:
         model.take(head)
-    batches = _batches(groups, config)
+    batch = batches(groups, config.batch, config.seed)
     rate = config.learning_rate
     began = time.monotonic()
     curve = fit(
@@ -156,7 +155,7 @@ def train_reranker(
             {"params": [p for p in bert.parameters() if p.requires_grad], "lr": rate},
             {"params": list(model.head.parameters()), "lr": rate * config.head_rate},
         ],
-        lambda: _loss(model, next(batches)),
+        lambda: _loss(model, next(batch)),
         lambda: _accuracy(model, validation),
         lambda: save_layers(bert, out, model.weights()),
         Schedule(config.steps, config.warmup_share, config.evaluate_every),
@@ -171,15 +170,6 @@ def train_reranker(
     }
     (out / "training.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     return told
-
-
-def _batches(groups: Sequence[Group], config: RerankerConfig) -> Iterator[list[Group]]:
-    rng = random.Random(config.seed)
-    order = list(groups)
-    while True:
-        rng.shuffle(order)
-        for start in range(0, len(order) - config.batch + 1, config.batch):
-            yield order[start : start + config.batch]
 
 
 def _right(groups: Sequence[Group], scores: torch.Tensor) -> torch.Tensor:

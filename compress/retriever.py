@@ -9,7 +9,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
-from .bert import Schedule, fit, load_onnx_bert, mean_states, padded, save_layers
+from .bert import Schedule, batches, fit, load_onnx_bert, mean_states, padded, save_layers
 from .dataset import Row
 
 __all__ = ["RetrieverConfig", "train_retriever"]
@@ -141,7 +141,8 @@ def train_retriever(
     encoder = _Encoder(model, plain.tokenizer)
     scale = torch.nn.Parameter(torch.tensor(math.log(20.0)))
     edge = torch.nn.Parameter(torch.tensor(-0.5))
-    batches, rng = _batches(examples, config), random.Random(config.seed)
+    batch = batches(examples, config.batch, config.seed)
+    rng = random.Random(config.seed)
     began = time.monotonic()
     curve = fit(
         [
@@ -151,7 +152,7 @@ def train_retriever(
             },
             {"params": [scale, edge], "lr": 3e-3},
         ],
-        lambda: _loss(encoder, plain, next(batches), scale, edge, config, rng),
+        lambda: _loss(encoder, plain, next(batch), scale, edge, config, rng),
         lambda: _accuracy(encoder, plain, held, config),
         lambda: save_layers(model, out),
         Schedule(config.steps, config.warmup_share, config.evaluate_every),
@@ -166,15 +167,6 @@ def train_retriever(
     }
     (out / "training.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     return told
-
-
-def _batches(examples: Sequence[_Example], config: RetrieverConfig) -> Iterator[list[_Example]]:
-    rng = random.Random(config.seed)
-    order = list(examples)
-    while True:
-        rng.shuffle(order)
-        for start in range(0, len(order) - config.batch + 1, config.batch):
-            yield order[start : start + config.batch]
 
 
 @dataclass(frozen=True, slots=True)

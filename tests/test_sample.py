@@ -53,6 +53,7 @@ def test_the_evaluation_file_holds_every_kind_and_existing_entries() -> None:
 def test_no_test_question_shares_over_six_tenths_of_its_words(source: str) -> None:
     if source == "training rows":
         known = [text for topic in load_topics() for text in (*topic.questions, *topic.near)]
+        known += [text for topic in load_topics() for _, text in topic.leads]
     else:
         names = ("faq_en.jsonl", "faq_zh.jsonl")
         known = [text for name in names for e in read_faq(SAMPLE / name) for text in e.questions]
