@@ -273,7 +273,7 @@ class Agent:
         return Reply(text, route, Author.CURATED, ms=ms, citations=cited)
 
     def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
-        reason = route.reason or HandoffReason.NO_MATCH
+        reason = route.reason or HandoffReason.OUT_OF_SCOPE
         text = say("requested" if reason is HandoffReason.REQUESTED else "no_answer", language)
         return Reply(text, route, Author.CURATED, handoff=Handoff(reason), ms=ms)
 

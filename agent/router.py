@@ -118,7 +118,7 @@ class Router:
             return self._answer(matches, limits)
         if best >= limits.clarify:
             return _route(RouteKind.CLARIFY, limits, matches)
-        return _route(RouteKind.HANDOFF, limits, matches, reason=HandoffReason.NO_MATCH)
+        return _route(RouteKind.HANDOFF, limits, matches, reason=HandoffReason.OUT_OF_SCOPE)
 
     def _answer(self, matches: list[Match], limits: Fit, questions: Sequence[str] = ()) -> Route:
         minimum = max(1, len(questions))

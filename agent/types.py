@@ -88,9 +88,13 @@ class HandoffReason(StrEnum):
     """Why a person is offered."""
 
     REQUESTED = "requested"
-    NO_MATCH = "no_match"
+    OUT_OF_SCOPE = "out_of_scope"
+    LOW_CONFIDENCE = "low_confidence"
     NOT_IN_ENTRIES = "not_in_entries"
-    FAILED = "failed"
+    FAILED_TWICE = "failed_twice"
+    ANGRY = "angry"
+    SKILL_FAILED = "skill_failed"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,13 @@ class Route:
 
 
 class Author(StrEnum):
-    """Who wrote the reply: the model, the curator (routed so), or the curator as a fall-back."""
+    """Who wrote the reply: the model, the curator (routed so), the curator as a fall-back, or a
+    skill."""
 
     MODEL = "model"
     CURATED = "curated"
     FALLBACK = "fallback"
+    SKILL = "skill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +153,9 @@ class Handoff:
 class Reply:
     """What the customer gets, with the receipt of how it came about.
 
-    `text` was sent, `raw_text` is what the model wrote before the grounding check; `ms` holds
-    milliseconds by stage (`route`, `first_token`, `generate`, `total`).
+    `text` was sent, `raw_text` is what the model wrote before the grounding check; `guards` names
+    the guards that fired; `ms` holds milliseconds by stage (`route`, `first_token`, `generate`,
+    `total`).
     """
 
     text: str
@@ -159,6 +166,7 @@ class Reply:
     grounded: bool = True
     handoff: Handoff | None = None
     unsupported: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
     ms: Mapping[str, float] = field(default_factory=dict)
     tokens: int = 0
     model: str = ""

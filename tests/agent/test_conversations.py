@@ -14,7 +14,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def _reply(kind: RouteKind = RouteKind.ANSWER) -> Reply:
-    route = Route(kind, 0.9, 0.5, (Match("delivery", 0.9),), reason=HandoffReason.NO_MATCH)
+    route = Route(kind, 0.9, 0.5, (Match("delivery", 0.9),), reason=HandoffReason.OUT_OF_SCOPE)
     return Reply("3 to 5 days", route, Author.MODEL)
 
 
