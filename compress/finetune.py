@@ -26,6 +26,8 @@ from .model import load_tokenizer, write_atomically
 __all__ = ["Result", "finetune"]
 
 FIRST = 4.0
+STRIDE = 64
+"""Sequences are padded to a multiple of it: memory grows with every new shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +200,9 @@ class _Run:
         """The summed cross entropy of one batch's answer tokens; `weighted` counts the first
         token of an answer, where the model decides whether to refuse, `FIRST` times."""
         longest = max(len(sequence) for sequence in batch)
+        few = math.ceil(longest / STRIDE) * STRIDE
         shape = (
-            (self.config.batch, self.config.length)
-            if self.config.compiled
-            else (len(batch), longest)
+            (self.config.batch, self.config.length) if self.config.compiled else (len(batch), few)
         )
         ids, positions, labels, seen = _padded(batch, *shape)
         dtype = torch.bfloat16 if has_bf16(self.device) else torch.float32
