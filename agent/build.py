@@ -29,6 +29,7 @@ from .generators import (
 )
 from .index import Index
 from .ingest import read_faq
+from .out_of_scope import OutOfScope, read_out_of_scope
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
 from .types import Author, Entry, RouteKind
@@ -82,7 +83,7 @@ def build(
     steps = _Steps(work, out, start, notify)
     adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
     generator = _generator(config, adapter, out, start, notify)
-    index, calibration = _index(config, entries, steps, out)
+    index, calibration = _index(config_path.parent, config, entries, steps, out)
     limits = _main(calibration)
     share = None
     with atomic_folder(out) as folder:
@@ -151,6 +152,8 @@ def _adapter(
     config_path: Path, config: BotConfig, steps: _Steps, *, finetune: bool, start: str | None
 ) -> Path | None:
     """The adapter that serves: the configured one, or one trained on this FAQ."""
+    if not config.generation.writes:
+        return None
     trained = config_path.parent / "adapter"
     if finetune and start in {None, "finetune"}:
         steps.notify("finetune: training on this FAQ")
@@ -168,7 +171,10 @@ def _adapter(
 
 def _generator(
     config: BotConfig, adapter: Path | None, out: Path, start: str | None, notify: Notify
-) -> Path:
+) -> Path | None:
+    """The generator's folder; None for a bot that writes in no language."""
+    if not config.generation.writes:
+        return None
     made = out / "generator"
     if start in {"index", "evaluate"} and (made / "model.onnx").exists():
         return made
@@ -176,12 +182,13 @@ def _generator(
 
 
 def _index(
-    config: BotConfig, entries: Sequence[Entry], steps: _Steps, out: Path
+    home: Path, config: BotConfig, entries: Sequence[Entry], steps: _Steps, out: Path
 ) -> tuple[Index, Calibration]:
     """The index step: embeds, calibrates, and keeps both."""
     identity, second = _encoder_id(config, entries), _reranker_id(config, entries)
     encoder = open_encoder(identity, _fetch_encoder(identity, steps.notify))
     reranker = CrossEncoder(ensure_encoder(second, steps.notify), 0, second) if second else None
+    own = [q for name in config.bot.out_of_scope for q in read_out_of_scope(home / name)]
     known = {}
     if (out / "knowledge" / "vectors.npy").exists():
         try:
@@ -191,14 +198,16 @@ def _index(
             known = {}
 
     def make(folder: Path) -> None:
-        index = Index.build(entries, encoder, known)
+        strange = OutOfScope.embedded(encoder, {entry.language for entry in entries}, own)
+        index = Index.build(entries, encoder, known, strange)
         index.save(folder)
-        calibration = calibrate(index, reranker, writes=config.generation.writes)
+        writes = config.generation.writes
+        calibration = calibrate(index, reranker, writes=writes, strange=strange)
         calibration.save(folder / "calibration.json")
 
     key = hashlib.sha256(
         json.dumps(
-            [identity, second, config.generation.writes, [repr(entry) for entry in entries]]
+            [identity, second, config.generation.writes, own, [repr(entry) for entry in entries]]
         ).encode()
     ).hexdigest()
     folder = steps.run("knowledge", key, make)
@@ -240,12 +249,13 @@ def _fetch_encoder(identity: str, notify: Notify) -> Path:
 
 
 def _fill(
-    folder: Path, config_path: Path, work: Path, generator: Path, calibration: Calibration
+    folder: Path, config_path: Path, work: Path, generator: Path | None, calibration: Calibration
 ) -> None:
     shutil.copy2(config_path, folder / "bot.toml")
     place(work / "knowledge", folder / "knowledge")
     (folder / "knowledge" / ".done").unlink(missing_ok=True)
-    place(generator, folder / "generator")
+    if generator is not None:
+        place(generator, folder / "generator")
     (folder / "encoder").mkdir()
     source = _fetch_encoder(calibration.encoder, lambda _: None)
     if source.is_dir():

@@ -10,7 +10,6 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,14 @@ from numpy.typing import NDArray
 
 from .encoder import is_latin
 from .errors import ArtifactError
+from .head import HeadScores, out_of_fold
 from .index import Candidate, Index
+from .out_of_scope import OutOfScope
+from .progress import track
 from .reranker import Reranker
 from .scoring import Scorer, Weights, fit_first, fit_order, fit_sure
 
-__all__ = ["Calibration", "Fit", "Prior", "calibrate", "out_of_scope_questions", "prior_of"]
+__all__ = ["Calibration", "Fit", "Prior", "calibrate", "prior_of"]
 
 IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
@@ -132,29 +134,24 @@ def _weights(data: Mapping[str, Any]) -> Weights:
     return Weights(first, float(data["order"]), sure)
 
 
-@lru_cache(maxsize=1)
-def out_of_scope_questions() -> tuple[tuple[str, str], ...]:
-    """The shipped out-of-scope questions with their language."""
-    text = (files(__package__) / "out_of_scope.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in text.splitlines()]
-    return tuple((row["question"], row["language"]) for row in rows)
-
-
 def calibrate(
     index: Index,
     reranker: Reranker | None = None,
     *,
     writes: Collection[str] = ("en",),
+    strange: OutOfScope | None = None,
     seed: int = 0,
     today: date | None = None,
 ) -> Calibration:
     """Fit weights and thresholds on a bot's own entries and out-of-scope questions.
 
-    `writes` are the languages in which a model writes, and so judges after the router.
+    `writes` are the languages in which a model writes, and so judges after the router. `strange`
+    are the questions that no entry answers; by default those that ship with the package.
     """
     today = today or date.today()
     rng = random.Random(seed)
-    groups = (*_own_questions(index, rng, today), _foreign_questions(index, today))
+    strange = strange or OutOfScope.embedded(index.encoder, {e.language for e in index.entries})
+    groups = _questions(index, strange, rng, today)
     fits: dict[bool, Fit] = {}
     for latin in sorted({is_latin(text) for text in index.texts}):
         asked = [[a for a in group if is_latin(a.text) == latin] for group in groups]
@@ -198,47 +195,52 @@ def _fit(
     return _thresholds(weights, *found_of, prior=prior, judged=judged)
 
 
-def _own_questions(
-    index: Index, rng: random.Random, today: date
-) -> tuple[list[_Asked], list[_Asked]]:
-    """Wordings of entries that have another one left when it is hidden; a third of them again
-    with their entry taken away."""
-    counts = np.bincount(index.owner[~index.is_answer], minlength=len(index.entries))
-    places = [
-        place
-        for place in range(len(index.texts))
-        if not index.is_answer[place] and counts[index.owner[place]] > 1
-    ]
-    if len(places) > _MAX_OWN:
-        places = rng.sample(places, _MAX_OWN)
+def _questions(
+    index: Index, strange: OutOfScope, rng: random.Random, today: date
+) -> tuple[list[_Asked], list[_Asked], list[_Asked]]:
+    """Own wordings of entries that have another one left when it is hidden, a third of them again
+    with their entry taken away, and strange questions; each scored by a class head that did not
+    see it."""
+    places = _places(index, rng)
+    heads = _heads(index, strange, places)
 
     def asked(place: int, *, absent: bool) -> _Asked:
-        text, owner = index.texts[place], int(index.owner[place])
+        text, owner = index.texts[place], int(owners[place])
         candidates = index.candidates(
             text,
-            index.vectors[place],
+            np.asarray(index.vectors[place], np.float32),
             today=today,
             hidden=place,
             absent=owner if absent else None,
+            head=heads.get(place),
         )
         return _Asked(text, candidates, -1 if absent else owner)
 
-    own = [asked(place, absent=False) for place in places]
+    owners = index.owner
+    own = [asked(place, absent=False) for place in track(places, "calibrating")]
     away = [asked(place, absent=True) for place in rng.sample(places, k=len(places) // 3)]
-    return own, away
+    foreign = [
+        _Asked(text, index.candidates(text, vector, today=today, head=heads.get(-1 - n)), -1)
+        for n, (text, vector) in enumerate(zip(strange.texts, strange.vectors, strict=True))
+    ]
+    return own, away, foreign
 
 
-def _foreign_questions(index: Index, today: date) -> list[_Asked]:
-    languages = {entry.language for entry in index.entries}
-    texts = [
-        question
-        for question, language in out_of_scope_questions()
-        if language in languages or language == "en"
-    ]
-    return [
-        _Asked(text, index.candidates(text, vector, today=today), -1)
-        for text, vector in zip(texts, index.encoder.embed(texts), strict=True)
-    ]
+def _places(index: Index, rng: random.Random) -> list[int]:
+    """Wordings of entries with at least two, not more than `_MAX_OWN`."""
+    asked, counts = ~index.is_answer, np.diff(index.start) - 1
+    places = [int(n) for n in np.flatnonzero(asked & (counts[index.owner] > 1))]
+    return rng.sample(places, _MAX_OWN) if len(places) > _MAX_OWN else places
+
+
+def _heads(index: Index, strange: OutOfScope, places: Sequence[int]) -> dict[int, HeadScores]:
+    """Scores of class heads fitted without the question, by place; none without a head."""
+    if index.head is None:
+        return {}
+    texts = np.flatnonzero(~index.is_answer)
+    row = {int(place): n for n, place in enumerate(texts)}
+    told = out_of_fold(*index.wordings(), strange.vectors, [row[place] for place in places])
+    return {int(texts[n]) if n >= 0 else n: scores for n, scores in told.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,14 @@ __all__ = ["BotConfig", "load_config", "write_config"]
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """Name and FAQ files, relative to bot.toml."""
+    """Name and FAQ files, relative to bot.toml.
+
+    `out_of_scope` are text files of questions that the bot should not answer, one a line.
+    """
 
     name: str = "bot"
     faq: tuple[str, ...] = ()
+    out_of_scope: tuple[str, ...] = ()
     language: str = "auto"
 
 
@@ -41,7 +45,11 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The generator: base model and adapter by catalogue id or folder; times in seconds."""
+    """The generator: base model and adapter by catalogue id or folder; times in seconds.
+
+    `writes` are the languages in which the model writes, others are answered word for word; a bot
+    that writes in none has no generator.
+    """
 
     base: str = "smollm2-135m-instruct"
     adapter: str = "grounded"

@@ -86,7 +86,8 @@ class Agent:
         reranker = None
         if manifest.reranker:
             reranker = CrossEncoder(folder / "reranker", cores, manifest.reranker)
-        generator = OnnxGenerator(folder / "generator", cores, device) if generate else None
+        written = generate and bool(manifest.writes)
+        generator = OnnxGenerator(folder / "generator", cores, device) if written else None
         return cls(
             Router(index, calibration, frozenset(manifest.writes), reranker),
             generator,
@@ -101,10 +102,8 @@ class Agent:
         Raises:
             KeyError: there is none.
         """
-        for entry in self.router.index.entries:
-            if entry.id == entry_id:
-                return entry
-        raise KeyError(entry_id)
+        index = self.router.index
+        return index.entries[index.place[entry_id]]
 
     def ask(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never

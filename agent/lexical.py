@@ -55,43 +55,62 @@ def _stem(word: str) -> str:
 
 @dataclass(slots=True)
 class LexicalIndex:
-    """BM25 and inverse document frequencies over numbered texts."""
+    """BM25 and inverse document frequencies over numbered texts.
+
+    The distinct words of text i are `_held[_start[i] : _start[i + 1]]`, numbered as in `_number`.
+    """
 
     _bm25: bm25s.BM25 | None
-    _idf: dict[str, float]
+    _number: dict[str, int]
+    _idf: NDArray[np.float64]
     _unseen: float
-    _documents: list[frozenset[str]]
+    _held: NDArray[np.int32]
+    _start: NDArray[np.int64]
 
     @classmethod
     def build(cls, texts: Sequence[str]) -> "LexicalIndex":
         """Index texts; takes about 5 s for 100,000."""
         tokens = [words(text) or ["\x00"] for text in texts]
-        counts = Counter(word for document in tokens for word in set(document))
+        distinct = [set(document) for document in tokens]
+        counts = Counter(word for document in distinct for word in document)
         total = len(tokens)
-        idf = {word: math.log(1 + (total - n + 0.5) / (n + 0.5)) for word, n in counts.items()}
+        seen = np.array(list(counts.values()), np.float64)
+        number = {word: place for place, word in enumerate(counts)}
+        held = [number[word] for document in distinct for word in document]
+        start = np.cumsum([0, *(len(document) for document in distinct)], dtype=np.int64)
         model = None
         if tokens:
             model = bm25s.BM25(method="lucene")
             logging.getLogger("bm25s").setLevel(logging.WARNING)
             model.index(tokens, show_progress=False)
-        return cls(model, idf, math.log(1 + (total + 0.5) / 0.5), [frozenset(t) for t in tokens])
+        return cls(
+            model,
+            number,
+            np.log(1 + (total - seen + 0.5) / (seen + 0.5)),
+            math.log(1 + (total + 0.5) / 0.5),
+            np.array(held, np.int32),
+            start,
+        )
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 of every text, shape (texts,), over the weight of the question's words."""
-        known = [word for word in words(query) if word in self._idf]
-        weight = self._weight(words(query))
+        asked = words(query)
+        known = [word for word in asked if word in self._number]
+        weight = self._weight(asked)
         if self._bm25 is None or not known or not weight:
-            return np.zeros(len(self._documents), np.float32)
+            return np.zeros(len(self._start) - 1, np.float32)
         return np.asarray(self._bm25.get_scores(known) / weight, np.float32)
 
     def covered(self, query: str, documents: Sequence[int]) -> float:
         """The share (0..1) of the question's word weight that the named texts hold together."""
-        asked = set(words(query))
-        weight = self._weight(sorted(asked))
-        if not weight:
+        asked = sorted(set(words(query)))
+        weight = self._weight(asked)
+        if not weight or not len(documents):
             return 0.0
-        held = {word for place in documents for word in self._documents[place] if word in asked}
-        return self._weight(sorted(held)) / weight
+        held = np.concatenate([self._held[self._start[n] : self._start[n + 1]] for n in documents])
+        known = np.array([self._number[word] for word in asked if word in self._number], np.int32)
+        return float(self._idf[known[np.isin(known, held)]].sum()) / weight
 
     def _weight(self, tokens: Sequence[str]) -> float:
-        return sum(self._idf.get(word, self._unseen) for word in tokens)
+        numbers = [self._number.get(word, -1) for word in tokens]
+        return sum(self._unseen if n < 0 else float(self._idf[n]) for n in numbers)

@@ -122,8 +122,7 @@ class Router:
 
     def _answer(self, matches: list[Match], limits: Fit, questions: Sequence[str] = ()) -> Route:
         minimum = max(1, len(questions))
-        by_id = {entry.id: entry for entry in self.index.entries}
-        best = by_id[matches[0].entry_id]
+        best = self.index.entries[self.index.place[matches[0].entry_id]]
         passed = [
             m.entry_id
             for place, m in enumerate(matches[:MAX_ENTRIES])

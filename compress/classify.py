@@ -5,17 +5,15 @@ label smoothing, early stopping and, as an option, adversarial training (FGM: Mi
 1605.07725). Knows nothing of bots: texts and labels in, a folder and its figures out.
 """
 
-import json
 import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer
@@ -180,7 +178,10 @@ class _Run:
         optimizer = torch.optim.AdamW(
             [
                 {"params": [p for p in self.model.bert.parameters() if p.requires_grad]},
-                {"params": list(self.model.head.parameters()), "lr": 10 * self.config.learning_rate},
+                {
+                    "params": list(self.model.head.parameters()),
+                    "lr": 10 * self.config.learning_rate,
+                },
             ],
             lr=self.config.learning_rate,
             weight_decay=0.01,
@@ -249,9 +250,7 @@ class _Run:
         optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
 
-    def _loss(
-        self, words: torch.Tensor, seen: torch.Tensor, labels: torch.Tensor
-    ) -> torch.Tensor:
+    def _loss(self, words: torch.Tensor, seen: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model.of_words(words, seen)
         return torch.nn.functional.cross_entropy(
@@ -280,7 +279,9 @@ def _with_lora(bert: Any, rank: int) -> Any:
     return get_peft_model(bert, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
 
 
-def _class_weights(labels: Sequence[int], count: int, config: ClassifyConfig) -> torch.Tensor | None:
+def _class_weights(
+    labels: Sequence[int], count: int, config: ClassifyConfig
+) -> torch.Tensor | None:
     """Weights by the inverse root of a label's frequency, mean one; None where switched off."""
     if not config.class_weights:
         return None

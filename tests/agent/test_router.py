@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from featherdesk.agent.calibration import Calibration, calibrate, out_of_scope_questions
+from featherdesk.agent.calibration import Calibration, calibrate
 from featherdesk.agent.encoder import MiniLM, MultilingualUse, Vectors
 from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.index import Index
+from featherdesk.agent.out_of_scope import out_of_scope_questions
 from featherdesk.agent.router import Router
 from featherdesk.agent.types import Entry, HandoffReason, RouteKind, Turn
 

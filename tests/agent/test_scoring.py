@@ -50,7 +50,7 @@ def _ids(index: Index, scorer: Scorer, question: str, before: str = "") -> list[
     return [index.entries[s.candidate.entry].id for s in found]
 
 
-FIRST = (4.0, 0.0, 2.0, 0.0, 0.0, 1.0, -3.0)
+FIRST = (4.0, 0.0, 2.0, 0.0, 0.0, 1.0, 0.0, 0.0, -3.0)
 
 
 def test_reading_moves_the_order_by_its_weight_only(index: Index) -> None:
