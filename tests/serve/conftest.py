@@ -5,12 +5,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from featherdesk.agent.conversations import Store
+from featherdesk.agent.engine import Agent
 
 
 def free_port() -> int:
@@ -80,3 +87,39 @@ def server(shop: Path) -> Iterator[Server]:
     running = Server(shop).wait(page=True)
     yield running
     running.stop()
+
+
+@dataclass
+class Bot:
+    """What the entrances need of a live bot."""
+
+    agent: Agent
+    store: Store
+
+
+@pytest.fixture
+def bot_of(agent_of: Callable[..., Agent], tmp_path: Path) -> Iterator[Callable[..., Bot]]:
+    """Makes bots over the five entries whose model writes what is given."""
+    store = Store(f"sqlite:///{tmp_path / 'c.db'}")
+    yield lambda answer: Bot(agent_of(answer), store)
+    store.close()
+
+
+@contextmanager
+def _serving(app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[Any], str]]:
+    """Serves an ASGI app in this process, and says where."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(_serving(app))
