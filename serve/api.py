@@ -26,6 +26,7 @@ from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
 from ..agent.types import Reply, Turn
+from .embed import embed_script
 from .live import LiveBot
 from .render import plain_text
 from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
@@ -100,10 +101,11 @@ def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> Fast
 
     app = FastAPI(title="Featherdesk", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, framed_by=lambda: bot.agent.config.page.embed_origins)
     _errors(app)
     _health(app, bot, ready if page else None)
     _completions(app, bot, key)
+    app.add_route("/embed.js", embed_script(bot))
     return app
 
 
