@@ -172,7 +172,10 @@
         `Add it to bot.toml, [page] embed_origins = ["${location.origin}"], and build again.`);
       return;
     }
-    const { launch, close, dialog, body, source } = build();
+    connect(build());
+  }
+
+  function connect({ launch, close, dialog, body, source }) {
     const small = matchMedia("(max-width: 480px)");
     let frame = null;
     let ready = false;

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ContentBlock, TextContent
 from pydantic import BaseModel, Field
 
 from ..agent.conversations import new_key
@@ -165,15 +165,15 @@ class Tools:
         """A conversation's key and turns; a new one's without a key."""
         if not key:
             return _PREFIX + new_key(), []
-        known = _KEY.fullmatch(key) and await asyncio.to_thread(self._known, key)
-        if not known:
+        turns = await asyncio.to_thread(self._turns, key) if _KEY.fullmatch(key) else None
+        if turns is None:
             raise FeatherdeskError("no such `conversation`; leave it out to begin a new one")
-        return key, known[0]
+        return key, turns
 
-    def _known(self, key: str) -> tuple[list[Turn]] | None:
-        """The turns of a conversation that has any, or at least a request for a person."""
+    def _turns(self, key: str) -> list[Turn] | None:
+        """The turns of a conversation, of which there is at least a request for a person."""
         turns = self._bot.store.turns(key)
-        return (turns,) if turns or self._bot.store.open_request(key) else None
+        return turns if turns or self._bot.store.open_request(key) else None
 
     async def entries(self) -> str:
         """The ids and questions of the FAQ."""
@@ -221,9 +221,9 @@ def _answer(reply: Reply, key: str) -> Answer:
     )
 
 
-def _content(reply: Reply) -> list[TextContent]:
+def _content(reply: Reply) -> list[ContentBlock]:
     """The words for the customer, then the sources for those who read no structured content."""
-    told = [TextContent(type="text", text=plain_text(reply))]
+    told: list[ContentBlock] = [TextContent(type="text", text=plain_text(reply))]
     if reply.citations and reply.route.kind is not RouteKind.CLARIFY:
         lines = [f"Source: {c.question} {c.url}".rstrip() for c in reply.citations]
         told.append(TextContent(type="text", text="\n".join(lines)))

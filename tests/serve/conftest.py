@@ -123,3 +123,45 @@ def serving() -> Iterator[Callable[[Any], str]]:
     """Serves an ASGI app in this process, and says where."""
     with ExitStack() as stack:
         yield lambda app: stack.enter_context(_serving(app))
+
+
+@contextmanager
+def mcp_over_http(bot: Path, key: str) -> Iterator[str]:
+    """`featherdesk mcp --http` in a child process: its address."""
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "featherdesk.agent.cli",
+            "mcp",
+            str(bot),
+            "--http",
+            "--port",
+            "0",
+        ],
+        env={**os.environ, "FEATHERDESK_API_KEY": key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = child.stdout.readline()  # type: ignore[union-attr]
+    assert "/mcp" in said, child.stderr.read()  # type: ignore[union-attr]
+    yield said.split()[-1]
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert not key or key not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def mcp_url(shop: Path) -> Iterator[str]:
+    """The address of a bot served as tools, without a key."""
+    with mcp_over_http(shop, "") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def keyed_mcp_url(shop: Path) -> Iterator[str]:
+    """The address of one that asks for the key `s3cret`."""
+    with mcp_over_http(shop, "s3cret") as url:
+        yield url

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -296,26 +296,6 @@ def test_stdout_carries_the_protocol_alone(shop: Path) -> None:
     assert "£" in answer["result"]["content"][0]["text"]
 
 
-@pytest.fixture(scope="module")
-def address(shop: Path) -> Iterator[str]:
-    """A served bot that asks for the key `s3cret`."""
-    child = subprocess.Popen(
-        [sys.executable, *_command(shop, "--http", "--port", "0")],
-        env={**os.environ, "FEATHERDESK_API_KEY": "s3cret"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = child.stdout.readline()  # type: ignore[union-attr]
-    assert "/mcp" in said, child.stderr.read()  # type: ignore[union-attr]
-    url = said.split()[-1]
-    yield url
-    child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
-    assert "s3cret" not in errors
-    assert "Traceback" not in errors
-
-
 def _over_http(
     url: str, use: Callable[[Client], Coroutine[Any, Any, Any]], mode: str = "auto"
 ) -> Any:
@@ -331,25 +311,27 @@ def _over_http(
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_over_http_the_real_bot_answers(address: str, mode: str) -> None:
-    told = _over_http(address, lambda client: client.call_tool("ask", {"question": REAL}), mode)
+def test_over_http_the_real_bot_answers(keyed_mcp_url: str, mode: str) -> None:
+    told = _over_http(
+        keyed_mcp_url, lambda client: client.call_tool("ask", {"question": REAL}), mode
+    )
     assert "£" in told.content[0].text
     assert told.structured_content["author"] in {"model", "curated", "fallback"}
 
 
 @pytest.mark.end_to_end
-def test_over_http_the_key_is_asked_for(address: str) -> None:
+def test_over_http_the_key_is_asked_for(keyed_mcp_url: str) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     accepts = {"accept": "application/json, text/event-stream"}
-    without = httpx.post(address, json=body, headers=accepts)
+    without = httpx.post(keyed_mcp_url, json=body, headers=accepts)
     assert without.status_code == 401
     assert without.headers["www-authenticate"] == "Bearer"
     assert "default-src" in without.headers["content-security-policy"]
-    wrong = httpx.post(address, json=body, headers={**accepts, "authorization": "Bearer no"})
+    wrong = httpx.post(keyed_mcp_url, json=body, headers={**accepts, "authorization": "Bearer no"})
     assert wrong.status_code == 401
 
     async def run() -> None:
-        async with Client(address) as client:
+        async with Client(keyed_mcp_url) as client:
             await client.list_tools()
 
     with pytest.raises(ExceptionGroup) as told:
@@ -358,17 +340,17 @@ def test_over_http_the_key_is_asked_for(address: str) -> None:
 
 
 @pytest.mark.end_to_end
-def test_a_body_that_is_too_long_is_refused(address: str) -> None:
+def test_a_body_that_is_too_long_is_refused(keyed_mcp_url: str) -> None:
     headers = {"authorization": "Bearer s3cret", "accept": "application/json, text/event-stream"}
-    answer = httpx.post(address, json={"x": "y" * 400_000}, headers=headers)
+    answer = httpx.post(keyed_mcp_url, json={"x": "y" * 400_000}, headers=headers)
     assert answer.status_code == 413
 
 
 @pytest.mark.end_to_end
-def test_a_foreign_host_name_is_refused_on_this_machine(address: str) -> None:
+def test_a_foreign_host_name_is_refused_on_this_machine(keyed_mcp_url: str) -> None:
     """A page of somebody else that points its name at 127.0.0.1 gets nothing."""
     headers = {"authorization": "Bearer s3cret", "host": "evil.example"}
-    answer = httpx.post(address, json={}, headers=headers)
+    answer = httpx.post(keyed_mcp_url, json={}, headers=headers)
     assert answer.status_code == 421
 
 
@@ -394,3 +376,13 @@ def test_what_is_no_bot_is_said_in_one_line(cli: Any, tmp_path: Path) -> None:
     assert "not a bot folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_missing_sdk_names_its_extra() -> None:
+    code = (
+        "import sys; sys.modules['mcp'] = None; "
+        "from featherdesk.agent.cli import main; main(['mcp', 'bot'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'featherdesk[mcp]'" in done.stderr
