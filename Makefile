@@ -20,11 +20,11 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --upgrade pip $(PIP_ARGS)
-	$(BIN)/python -m pip install -c constraints.txt $(PIP_ARGS) -e '.[cpu,train,serve]'
+	$(BIN)/python -m pip install -c constraints.txt $(PIP_ARGS) -e '.[cpu,train,serve,mcp]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -c constraints.txt $(PIP_ARGS) -e '.[cpu,train,serve,dev]'
+	$(BIN)/python -m pip install -c constraints.txt $(PIP_ARGS) -e '.[cpu,train,serve,mcp,dev]'
 	mkdir -p build/ns && ln -sfn ../.. build/ns/featherdesk
 	touch $@
 

@@ -305,7 +305,7 @@ def _self_test(folder: Path, notify: Notify) -> float | None:
     replies = []
     for number, entry in enumerate(chosen, start=1):
         notify(f"self-test {number}/{len(chosen)}")
-        replies.append(agent.ask(entry.questions[-1]))
+        replies.append(agent.reply(entry.questions[-1]))
     report = folder / "report"
     report.mkdir()
     rows = [

@@ -25,6 +25,7 @@ _HELP = {
     "finetune": "Train an adapter.",
     "inbox": "What needs a person.",
     "init": "Start a bot from a FAQ file.",
+    "mcp": "The bot as tools for other agents.",
     "models": "The catalogue of base models.",
     "plugins": "What is registered, and by whom.",
     "serve": "The chat page and the API.",

@@ -133,7 +133,7 @@ def ask(bot: Path, question: str, *, as_json: bool) -> None:
     """One reply."""
     from .engine import Agent
 
-    reply = Agent.load(bot).ask(question)
+    reply = Agent.load(bot).reply(question)
     if as_json:
         _print_json(reply_json(reply))
         return
@@ -150,7 +150,7 @@ def explain(bot: Path, question: str) -> None:
     from .engine import Agent
 
     agent = Agent.load(bot)
-    reply = agent.ask(question)
+    reply = agent.reply(question)
     route = reply.route
     click.echo(
         f"Route: {route.kind.value}. Confidence {route.confidence:.2f} against a threshold "
@@ -228,7 +228,7 @@ def batch(bot: Path, source: Path, target: Path, *, route_only: bool) -> None:
         with partial.open("w", encoding="utf-8") as file:
             for number, row in track(rows, "answering"):
                 history = history_of(source, number, row)
-                reply = (agent.route if route_only else agent.ask)(row["question"], history)
+                reply = (agent.route if route_only else agent.reply)(row["question"], history)
                 told = reply_json(reply, str(row.get("id", number)))
                 file.write(json.dumps(told, ensure_ascii=False) + "\n")
         partial.replace(target)

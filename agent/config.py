@@ -7,6 +7,7 @@ that name the closest known one. Knows nothing of what the stages do with their 
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from .errors import ConfigError, InputError
 
 __all__ = ["BotConfig", "load_config", "write_config"]
+
+_ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,23 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the chat page shows; an empty title is the bot's name."""
+    """What the chat page shows; an empty title is the bot's name.
+
+    `embed_origins` are the web sites that may show the page in a frame, beside its own.
+    """
 
     title: str = ""
     greeting: str = ""
     suggestions: tuple[str, ...] = ()
+    embed_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.embed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"page.embed_origins: {origin!r} is not an origin; "
+                    "write it like https://shop.example, without a path"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,7 @@ def write_config(path: Path, name: str, faq: str) -> None:
         "",
         "[page]",
         '# suggestions = ["How long does delivery take?"]',
+        '# embed_origins = ["https://shop.example"]',
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -6,7 +6,7 @@ no conversation; knows nothing of HTTP or of storage.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
 from .texts import say
+from .threads import called, iterated
 from .types import (
     Author,
     Citation,
@@ -47,7 +48,7 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Agent:
-    """A loaded bot: `ask` for a whole reply, `stream` for one as it is written."""
+    """A loaded bot: `reply` whole or `stream` as it is written; `areply`, `astream` for async."""
 
     router: Router
     generator: Generator | None
@@ -105,15 +106,25 @@ class Agent:
         index = self.router.index
         return index.entries[index.place[entry_id]]
 
-    def ask(
+    def reply(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
     ) -> Reply:
-        """One reply."""
+        """One reply; generation ends early once `stopped` says so."""
         reply = None
         for event in self.stream(question, history, stopped=stopped):
             reply = event.reply or reply
         assert reply is not None
         return reply
+
+    async def areply(self, question: str, history: Sequence[Turn] = ()) -> Reply:
+        """`reply` without blocking the event loop; cancelling the task stops the model."""
+        return await called(lambda stopped: self.reply(question, history, stopped=stopped))
+
+    def astream(
+        self, question: str, history: Sequence[Turn] = ()
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """`stream` without blocking the event loop; leaving the loop early stops the model."""
+        return iterated(lambda stopped: self.stream(question, history, stopped=stopped))
 
     def route(self, question: str, history: Sequence[Turn] = ()) -> Reply:
         """The reply without generation: what would be answered from."""
@@ -169,10 +180,11 @@ class Agent:
         deadline = time.monotonic() + self.config.generation.timeout
         drafts: list[_Draft] = []
         for asked, shown, turns in tasks:
-            draft = _Draft(StreamGuard(_sources(shown)))
+            ids = [i for text in render(shown, asked, turns).texts for i in generator.encode(text)]
+            draft = _Draft(StreamGuard(_sources(shown)), len(ids))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
-            steps = self._steps(generator, shown, asked, turns, deadline, stopped, limit)
+            steps = self._steps(generator, ids, deadline, stopped, limit)
             for delta in draft.deltas(generator, steps):
                 ms.setdefault("first_token", _since(began))
                 yield StreamEvent(delta=opening + delta)
@@ -182,23 +194,22 @@ class Agent:
         ms["generate"] = _since(began) - ms["route"]
         raw = "\n\n".join(draft.raw.strip() for draft in drafts)
         reply = self._judged(route, question, entries, raw, drafts[-1], ms)
-        told = replace(reply, tokens=sum(len(draft.tokens) for draft in drafts))
+        told = replace(
+            reply,
+            prompt_tokens=sum(draft.prompt_tokens for draft in drafts),
+            tokens=sum(len(draft.tokens) for draft in drafts),
+        )
         yield StreamEvent(reply=_timed(told, ms, began))
 
     def _steps(
         self,
         generator: Generator,
-        entries: Sequence[Entry],
-        question: str,
-        history: Sequence[Turn],
+        ids: Sequence[int],
         deadline: float,
         stopped: Callable[[], bool],
         refusal_threshold: float,
     ) -> Iterator[Step]:
-        """The greedy steps for one question over its entries."""
-        ids = [
-            i for text in render(entries, question, history).texts for i in generator.encode(text)
-        ]
+        """The greedy steps after a prompt."""
         return generator.generate(
             ids,
             max_tokens=self.config.generation.max_tokens,
@@ -297,6 +308,7 @@ class _Draft:
     """What the model writes to one question, and how far it may be released."""
 
     guard: StreamGuard
+    prompt_tokens: int
     raw: str = ""
     tokens: list[int] = field(default_factory=list)
     refused: bool = False

@@ -142,7 +142,7 @@ def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:
     agent = Agent.load(folder)
     cases = load_cases(test, (entry.id for entry in agent.router.index.entries))
     scored = [
-        score(agent, case, agent.ask(case.question, case.history))
+        score(agent, case, agent.reply(case.question, case.history))
         for case in track(cases, "evaluating")
     ]
     report = summary(scored)

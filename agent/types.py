@@ -155,7 +155,7 @@ class Reply:
 
     `text` was sent, `raw_text` is what the model wrote before the grounding check; `guards` names
     the guards that fired; `ms` holds milliseconds by stage (`route`, `first_token`, `generate`,
-    `total`).
+    `total`). `prompt_tokens` and `tokens` are what the model read and wrote: none without it.
     """
 
     text: str
@@ -168,6 +168,7 @@ class Reply:
     unsupported: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
     ms: Mapping[str, float] = field(default_factory=dict)
+    prompt_tokens: int = 0
     tokens: int = 0
     model: str = ""
 

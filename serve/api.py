@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Request
@@ -25,8 +25,10 @@ from ..agent.commands import reply_json
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
-from ..agent.types import Reply, StreamEvent, Turn
+from ..agent.types import Reply, Turn
+from .embed import embed_script
 from .live import LiveBot
+from .render import plain_text
 from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
 
 __all__ = ["create_app"]
@@ -43,6 +45,13 @@ class ChatMessage(BaseModel):
     content: str = Field(max_length=100_000)
 
 
+class StreamOptions(BaseModel):
+    """Whether a stream ends with a chunk that counts tokens."""
+
+    model_config = ConfigDict(extra="ignore")
+    include_usage: bool = False
+
+
 class ChatRequest(BaseModel):
     """What is read of an OpenAI-style request; sampling settings are accepted and ignored."""
 
@@ -50,6 +59,7 @@ class ChatRequest(BaseModel):
     messages: list[ChatMessage] = Field(min_length=1, max_length=200)
     model: str = ""
     stream: bool = False
+    stream_options: StreamOptions | None = None
     user: str = ""
 
 
@@ -91,10 +101,11 @@ def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> Fast
 
     app = FastAPI(title="Featherdesk", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, framed_by=lambda: bot.agent.config.page.embed_origins)
     _errors(app)
     _health(app, bot, ready if page else None)
     _completions(app, bot, key)
+    app.add_route("/embed.js", embed_script(bot))
     return app
 
 
@@ -175,10 +186,11 @@ def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
         if len(question) > MAX_QUESTION:
             return error_json(400, f"the question is over {MAX_QUESTION} characters; shorten it")
         if request.stream:
-            events = _sse(bot, question, turns[:-1], metrics)
+            counted = request.stream_options is not None and request.stream_options.include_usage
+            events = _sse(bot, question, turns[:-1], metrics, counted)
             return StreamingResponse(events, media_type="text/event-stream")
-        reply = await asyncio.to_thread(bot.agent.ask, question, turns[:-1])
-        _finished(bot, question, reply, metrics)
+        reply = await bot.agent.areply(question, turns[:-1])
+        await asyncio.to_thread(_finished, bot, question, reply, metrics)
         return JSONResponse(_whole(bot, reply))
 
 
@@ -197,22 +209,28 @@ def _whole(bot: LiveBot, reply: Reply) -> dict[str, Any]:
             {
                 "index": 0,
                 "finish_reason": "stop",
-                "message": {"role": "assistant", "content": reply.text},
+                "message": {"role": "assistant", "content": plain_text(reply)},
             }
         ],
-        "usage": {
-            "prompt_tokens": 0,
-            "completion_tokens": reply.tokens,
-            "total_tokens": reply.tokens,
-        },
+        "usage": _usage(reply),
         "featherdesk": reply_json(reply),
     }
 
 
-def _sse(bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics) -> Iterator[str]:
+def _usage(reply: Reply) -> dict[str, int]:
+    """What the model read and wrote; nothing where the reply needed no model."""
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.tokens,
+        "total_tokens": reply.prompt_tokens + reply.tokens,
+    }
+
+
+async def _sse(
+    bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics, counted: bool
+) -> AsyncIterator[str]:
     """Chunks in OpenAI's format; a rejected reply ends with one chunk of the curated text."""
     identity, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
-    gone = False
 
     def chunk(delta: dict[str, str], finish: str | None = None, **extra: object) -> str:
         told = {
@@ -220,36 +238,34 @@ def _sse(bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics) ->
             "object": "chat.completion.chunk",
             "created": created,
             "model": bot.agent.manifest.name,
-            **extra,
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            **extra,
         }
         return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
-
-    def stopped() -> bool:
-        return gone
 
     try:
         yield chunk({"role": "assistant"})
         shown = ""
-        for event in bot.agent.stream(question, history, stopped=stopped):
-            if event.delta:
-                shown += event.delta
-                yield chunk({"content": event.delta})
-            if event.reply is not None:
-                yield from _last(event, shown, chunk)
-                _finished(bot, question, event.reply, metrics)
+        async with aclosing(bot.agent.astream(question, history)) as events:
+            async for event in events:
+                if event.delta:
+                    shown += event.delta
+                    yield chunk({"content": event.delta})
+                if event.reply is not None:
+                    for last in _last(event.reply, shown, chunk):
+                        yield last
+                    if counted:
+                        yield chunk({}, choices=[], usage=_usage(event.reply))
+                    await asyncio.to_thread(_finished, bot, question, event.reply, metrics)
         yield "data: [DONE]\n\n"
     except FeatherdeskError as error:
         yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"
-    finally:
-        gone = True
 
 
-def _last(event: StreamEvent, shown: str, chunk: Callable[..., str]) -> Iterator[str]:
-    reply = event.reply
-    assert reply is not None
-    replaces = reply.text.strip() != shown.strip()
+def _last(reply: Reply, shown: str, chunk: Callable[..., str]) -> Iterator[str]:
+    text = plain_text(reply)
+    replaces = text.strip() != shown.strip()
     if replaces:
-        yield chunk({"content": ("\n\n" if shown else "") + reply.text})
+        yield chunk({"content": ("\n\n" if shown else "") + text})
     receipt = {**reply_json(reply), "replaces": replaces and bool(shown)}
     yield chunk({}, "stop", featherdesk=receipt)

@@ -35,6 +35,7 @@ def create_page(bot: LiveBot) -> FastAPI:
         font_mono=["ui-monospace", "monospace"],
     )
     css = (files(__package__) / "page.css").read_text(encoding="utf-8")
+    framed = (files(__package__) / "framed.html").read_text(encoding="utf-8")
     config = bot.agent.config
     page = _Page(bot)
     title = config.page.title or bot.agent.manifest.name
@@ -44,7 +45,14 @@ def create_page(bot: LiveBot) -> FastAPI:
     blocks.queue(default_concurrency_limit=8, max_size=64)
     shell = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     mounted: FastAPI = gr.mount_gradio_app(
-        shell, blocks, path="/", theme=theme, css=css, show_error=False, footer_links=[]
+        shell,
+        blocks,
+        path="/",
+        theme=theme,
+        css=css,
+        head=framed,
+        show_error=False,
+        footer_links=[],
     )
     return mounted
 
@@ -70,7 +78,10 @@ class _Page:
                 min_width=230,
                 scale=0,
             )
-        self.key = gr.BrowserState("", storage_key="featherdesk-conversation")
+        # A fixed secret: with Gradio's random one a restart of the server forgets every key.
+        self.key = gr.BrowserState(
+            "", storage_key="featherdesk-conversation", secret="featherdesk-conversation"
+        )
         self.ids = gr.State([])
         self.chatbot = gr.Chatbot(
             label=words.chat,
@@ -261,7 +272,8 @@ class _Page:
 
     def restore(self, key: str, request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
         """Bring a conversation back after a reload."""
-        language = language_of(request.headers.get("accept-language", ""))
+        accepted = request.headers.get("accept-language", "")
+        language = language_of(request.query_params.get("lang") or accepted)
         if not key or len(key) > 64:
             return new_key(), [], [], language
         shown: list[Bubble] = []

@@ -1,4 +1,4 @@
-"""`featherdesk serve`: the API first, the page right after it."""
+"""`featherdesk serve`, the API first, the page right after it; and `featherdesk mcp`."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import click
 from ..agent.artifacts import Manifest
 from ..agent.errors import FeatherdeskError, MissingExtraError
 
-__all__ = ["run", "serve"]
+__all__ = ["mcp", "run", "serve"]
 
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
@@ -55,24 +55,83 @@ def run(
         raise MissingExtraError(error.name or "fastapi", "serve") from None
     from .live import LiveBot
 
-    manifest = Manifest.load(bot)
-    if manifest.gate and manifest.gate.get("result") == "refused" and not accept_refused:
-        raise FeatherdeskError(f"{bot} was refused by the gate; --accept-refused serves it anyway")
+    _check_gate(bot, accept_refused)
     listener = _listener(host, port)
-    key = os.environ.get("FEATHERDESK_API_KEY", "")
-    if host not in _LOCAL and not key:
-        click.echo("warning: open to the network without a key; set FEATHERDESK_API_KEY", err=True)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    for noisy in ("httpx", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    key = _key(host)
+    _log_to_stderr()
     app = create_app(LiveBot(bot, device), page=_page if page else None, key=key)
-    shown = f"http://{'localhost' if host in _LOCAL else host}:{listener.getsockname()[1]}"
     click.echo(
-        f"Featherdesk answers at {shown}" + ("  (chat page in a few seconds)" if page else "")
+        f"Featherdesk answers at {_address(host, listener)}"
+        + ("  (chat page in a few seconds)" if page else "")
     )
     sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+@click.command()
+@click.argument("bot", type=click.Path(path_type=Path))
+@click.option("--http", "over_http", is_flag=True, help="Streamable HTTP at /mcp [stdio].")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=7861, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--accept-refused", is_flag=True, help="Serve an artefact that the gate refused.")
+def mcp(
+    bot: Path, *, over_http: bool, host: str, port: int, device: str, accept_refused: bool
+) -> None:
+    """Serve a bot as tools for other agents (MCP), over stdio or HTTP.
+
+    FEATHERDESK_API_KEY, when set, is asked for over HTTP.
+    """
+    try:
+        import uvicorn
+
+        from .mcp_server import create_http_app, create_server
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mcp", "mcp") from None
+    from .live import LiveBot
+
+    _check_gate(bot, accept_refused)
+    listener = _listener(host, port) if over_http else None
+    key = _key(host) if over_http else ""
+    _log_to_stderr()
+    live = LiveBot(bot, device)
+    try:
+        server = create_server(live)
+        if listener is None:
+            server.run("stdio")
+            return
+        click.echo(f"Featherdesk answers at {_address(host, listener)}/mcp")
+        sys.stdout.flush()
+        app = create_http_app(server, host, key)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        live.store.close()
+
+
+def _check_gate(bot: Path, accept_refused: bool) -> None:
+    manifest = Manifest.load(bot)
+    if manifest.gate and manifest.gate.get("result") == "refused" and not accept_refused:
+        raise FeatherdeskError(f"{bot} was refused by the gate; --accept-refused serves it anyway")
+
+
+def _key(host: str) -> str:
+    """The key that is asked for; a warning where the network gets in without one."""
+    key = os.environ.get("FEATHERDESK_API_KEY", "")
+    if host not in _LOCAL and not key:
+        click.echo("warning: open to the network without a key; set FEATHERDESK_API_KEY", err=True)
+    return key
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for noisy in ("httpx", "mcp", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    return f"http://{'localhost' if host in _LOCAL else host}:{listener.getsockname()[1]}"
 
 
 def _page(bot: "LiveBot") -> "FastAPI":  # type: ignore[name-defined] # noqa: F821

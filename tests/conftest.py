@@ -1,18 +1,66 @@
 """Shared fixtures: a small FAQ, tiny models made on the spot, the real sample bot."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from featherdesk.agent.artifacts import Manifest
+from featherdesk.agent.calibration import calibrate
+from featherdesk.agent.config import BotConfig
+from featherdesk.agent.encoder import MiniLM
+from featherdesk.agent.engine import Agent
+from featherdesk.agent.errors import GenerationError
+from featherdesk.agent.index import Index
+from featherdesk.agent.prompt import contract_hash
+from featherdesk.agent.router import Router
+from featherdesk.agent.runtime import Step
 from featherdesk.agent.types import Entry
+from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 ROOT = Path(__file__).resolve().parents[1]
+ENTRIES = (
+    Entry(
+        "delivery",
+        "How long does delivery take?",
+        "Standard delivery takes 3 to 5 working days and costs £4.95.",
+        ("when will my parcel arrive", "delivery time", "how many days until it comes"),
+    ),
+    Entry(
+        "worn",
+        "Can I return worn boots?",
+        "No, worn boots cannot be returned. Unworn boots can be returned within 30 days.",
+        ("send back used boots", "return boots I walked in"),
+    ),
+    Entry(
+        "pay",
+        "How can I pay?",
+        "We accept Visa, Mastercard and PayPal.",
+        ("payment methods", "which cards do you take", "can I use paypal"),
+    ),
+    Entry(
+        "hours",
+        "When is the York store open?",
+        "The York store opens Monday to Saturday from 9:30 to 18:00.",
+        ("store hours", "opening times of the shop", "are you open on saturday"),
+    ),
+    Entry(
+        "invoice",
+        "Where do I find my invoice?",
+        "Your invoice is under My Orders; write to help@larkfell.example if it is missing.",
+        ("i need a receipt", "download bill"),
+    ),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,38 +88,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 def entries() -> list[Entry]:
     """Five entries of a shop."""
-    return [
-        Entry(
-            "delivery",
-            "How long does delivery take?",
-            "Standard delivery takes 3 to 5 working days and costs £4.95.",
-            ("when will my parcel arrive", "delivery time", "how many days until it comes"),
-        ),
-        Entry(
-            "worn",
-            "Can I return worn boots?",
-            "No, worn boots cannot be returned. Unworn boots can be returned within 30 days.",
-            ("send back used boots", "return boots I walked in"),
-        ),
-        Entry(
-            "pay",
-            "How can I pay?",
-            "We accept Visa, Mastercard and PayPal.",
-            ("payment methods", "which cards do you take", "can I use paypal"),
-        ),
-        Entry(
-            "hours",
-            "When is the York store open?",
-            "The York store opens Monday to Saturday from 9:30 to 18:00.",
-            ("store hours", "opening times of the shop", "are you open on saturday"),
-        ),
-        Entry(
-            "invoice",
-            "Where do I find my invoice?",
-            "Your invoice is under My Orders; write to help@larkfell.example if it is missing.",
-            ("i need a receipt", "download bill"),
-        ),
-    ]
+    return list(ENTRIES)
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +97,97 @@ def encoder_folder() -> Path:
     from featherdesk.agent.catalog import fetch
 
     return fetch("minilm-l6-v2-int8")
+
+
+@dataclass
+class Scripted:
+    """A generator whose tokens are characters and whose answer is written beforehand."""
+
+    answer: str
+    seen: list[str] = field(default_factory=list)
+    fail: bool = False
+
+    def encode(self, text: str) -> list[int]:
+        self.seen.append(text)
+        return [ord(c) for c in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(i) for i in ids)
+
+    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+        return np.zeros(len(tokens), np.float32)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        first_veto: tuple[int, float] | None = None,
+    ) -> Iterator[Step]:
+        for place, character in enumerate(self.answer):
+            if self.fail and place > 5:
+                raise GenerationError("too slow")
+            if stopped():
+                return
+            yield Step(ord(character), 1.0)
+
+
+@dataclass
+class Endless(Scripted):
+    """A generator that writes until it is told to stop, and says when it began and ended."""
+
+    answer: str = "Standard delivery "
+    began: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        first_veto: tuple[int, float] | None = None,
+    ) -> Iterator[Step]:
+        try:
+            for character in itertools.cycle(self.answer):
+                if stopped():
+                    return
+                yield Step(ord(character), 1.0)
+                self.began.set()
+                time.sleep(0.001)
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture(scope="session")
+def small_router(encoder_folder: Path) -> Router:
+    """The router over the five entries."""
+    index = Index.build(ENTRIES, MiniLM(encoder_folder, 2))
+    return Router(index, calibrate(index))
+
+
+@pytest.fixture
+def endless() -> Endless:
+    """A generator that only stops when it is told to."""
+    return Endless()
+
+
+@pytest.fixture
+def agent_of(small_router: Router, tmp_path: Path) -> Callable[..., Agent]:
+    """Makes agents over the five entries whose model writes what is given."""
+    encoder, count = small_router.index.encoder.id, len(ENTRIES)
+    manifest = Manifest(
+        "b", "base", "h", "grounded", contract_hash(), ("en",), encoder, count, ("en",)
+    )
+
+    def make(answer: str | Scripted, *, fail: bool = False) -> Agent:
+        generator = Scripted(answer, fail=fail) if isinstance(answer, str) else answer
+        return Agent(small_router, generator, BotConfig(), manifest, tmp_path)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -166,10 +166,10 @@ def _blocks(lengths: Sequence[int], total: int) -> tuple[tuple[int, int], ...]:
 
 
 def ask(agent: Agent, cases: Sequence[Case]) -> list[Scored]:
-    replies = [agent.ask(case.question, case.history) for case in cases]
+    replies = [agent.reply(case.question, case.history) for case in cases]
     while isinstance(agent.generator, Batched) and agent.generator.noted:
         agent.generator.write()
-        replies = [agent.ask(case.question, case.history) for case in cases]
+        replies = [agent.reply(case.question, case.history) for case in cases]
     return [score(agent, case, reply) for case, reply in zip(cases, replies, strict=True)]
 
 

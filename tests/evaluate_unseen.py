@@ -103,7 +103,7 @@ def main(faq: Path, generator: Path) -> None:
     found: dict[str, list[dict[str, bool]]] = defaultdict(list)
     for row in track(rows, "asking"):
         agent = agents[row.business]
-        reply = agent.ask(row.case.question, row.case.history)
+        reply = agent.reply(row.case.question, row.case.history)
         judged = score(agent, row.case, reply)
         best = agent.entry(reply.route.matches[0].entry_id) if reply.route.matches else None
         found[row.case.kind].append(

@@ -50,7 +50,7 @@ def test_sixty_edited_facts_are_answered_with_the_new_fact(
     by_id = {row["id"]: row for row in rows}
     carried, kept_old, asked = 0, 0, 0
     for identity, (new, old) in edits.items():
-        reply = agent.ask(by_id[identity]["question"])
+        reply = agent.reply(by_id[identity]["question"])
         if reply.route.kind is not RouteKind.ANSWER or reply.entry_id != identity:
             continue
         asked += 1

@@ -106,6 +106,10 @@ def test_the_engine_and_the_api_load_no_torch() -> None:
     assert not (HEAVY - {"gradio"}) & _loaded_by(code)
 
 
+def test_the_mcp_server_needs_no_page() -> None:
+    assert not HEAVY & _loaded_by("import featherdesk.serve.mcp_server, featherdesk.serve.live")
+
+
 def test_every_public_name_loads() -> None:
     import featherdesk
 

@@ -33,6 +33,9 @@ def test_flag_beats_environment_beats_file(tmp_path: Path) -> None:
         ("[generation]\nmax_tokens = 'x'\n", "must be a int"),
         ("[generation]\nmax_tokens = 3\n", "8 to 1024"),
         ("[bot]\nfaq = 3\n", "must be a list of texts"),
+        ('[page]\nembed_origins = ["shop.example"]\n', "write it like https://shop.example"),
+        ('[page]\nembed_origins = ["https://a.example/x"]\n', "without a path"),
+        ('[page]\nembed_origins = ["https://a.example; script-src *"]\n', "not an origin"),
     ],
 )
 def test_a_wrong_setting_says_what_to_do(tmp_path: Path, text: str, wanted: str) -> None:

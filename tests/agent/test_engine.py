@@ -1,83 +1,16 @@
 """The engine with a scripted generator: what is sent when the model is right, wrong, or slow."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
-from featherdesk.agent.artifacts import Manifest
-from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig
-from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
-from featherdesk.agent.errors import GenerationError
-from featherdesk.agent.index import Index
-from featherdesk.agent.prompt import REFUSAL, contract_hash
-from featherdesk.agent.router import Router
-from featherdesk.agent.runtime import Step
-from featherdesk.agent.types import Author, Entry, HandoffReason, RouteKind
-from numpy.typing import NDArray
-
-
-@dataclass
-class Scripted:
-    """A generator whose tokens are characters and whose answer is written beforehand."""
-
-    answer: str
-    seen: list[str] = field(default_factory=list)
-    fail: bool = False
-
-    def encode(self, text: str) -> list[int]:
-        self.seen.append(text)
-        return [ord(c) for c in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(chr(i) for i in ids)
-
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
-        return np.zeros(len(tokens), np.float32)
-
-    def generate(
-        self,
-        ids: Sequence[int],
-        *,
-        max_tokens: int,
-        deadline: float,
-        stopped: Callable[[], bool],
-        first_veto: tuple[int, float] | None = None,
-    ) -> Iterator[Step]:
-        for place, character in enumerate(self.answer):
-            if self.fail and place > 5:
-                raise GenerationError("too slow")
-            if stopped():
-                return
-            yield Step(ord(character), 1.0)
-
-
-@pytest.fixture(scope="module")
-def encoder(encoder_folder: Path) -> MiniLM:
-    return MiniLM(encoder_folder, 2)
-
-
-@pytest.fixture
-def agent_of(entries: list[Entry], encoder: MiniLM, tmp_path: Path) -> Callable[[str], Agent]:
-    index = Index.build(entries, encoder)
-    manifest = Manifest(
-        "b", "base", "h", "grounded", contract_hash(), ("en",), encoder.id, len(entries), ("en",)
-    )
-
-    def make(answer: str, *, fail: bool = False) -> Agent:
-        return Agent(
-            Router(index, calibrate(index)),
-            Scripted(answer, fail=fail),
-            BotConfig(),
-            manifest,
-            tmp_path,
-        )
-
-    return make
-
+from featherdesk.agent.prompt import REFUSAL
+from featherdesk.agent.types import Author, HandoffReason, RouteKind
 
 ASKED = "when will my package arrive?"
 GOOD = "Standard delivery takes 3 to 5 working days and costs £4.95."
@@ -86,7 +19,7 @@ GOOD = "Standard delivery takes 3 to 5 working days and costs £4.95."
 def test_a_grounded_answer_is_the_models_and_cites_its_entry(
     agent_of: Callable[[str], Agent],
 ) -> None:
-    reply = agent_of(GOOD).ask(ASKED)
+    reply = agent_of(GOOD).reply(ASKED)
     assert (reply.text, reply.author, reply.grounded) == (GOOD, Author.MODEL, True)
     assert [c.entry_id for c in reply.citations] == ["delivery"]
     assert {"route", "generate", "total", "first_token"} <= set(reply.ms)
@@ -115,7 +48,7 @@ def test_a_wrong_price_is_never_streamed_and_the_curated_text_is_sent(
 def test_a_refusal_of_the_model_offers_a_person_and_what_is_close(
     agent_of: Callable[[str], Agent],
 ) -> None:
-    reply = agent_of(REFUSAL).ask(ASKED)
+    reply = agent_of(REFUSAL).reply(ASKED)
     assert reply.route.kind is RouteKind.CLARIFY
     assert reply.handoff is not None
     assert reply.handoff.reason is HandoffReason.NOT_IN_ENTRIES
@@ -131,7 +64,7 @@ def test_a_refusal_of_the_model_offers_no_entry_that_is_far(
     told = agent.router.calibration
     far = replace(told, latin=replace(told.latin, offer=1.01))
     agent.router = replace(agent.router, calibration=far)
-    reply = agent.ask(ASKED)
+    reply = agent.reply(ASKED)
     assert reply.route.kind is RouteKind.HANDOFF
     assert reply.citations == ()
 
@@ -148,18 +81,18 @@ def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
 def test_a_slow_or_silent_model_falls_back_to_the_curated_text(
     agent_of: Callable[..., Agent],
 ) -> None:
-    assert agent_of(GOOD, fail=True).ask(ASKED).author is Author.FALLBACK
-    assert agent_of("").ask(ASKED).text == GOOD
+    assert agent_of(GOOD, fail=True).reply(ASKED).author is Author.FALLBACK
+    assert agent_of("").reply(ASKED).text == GOOD
 
 
 def test_a_cancelled_turn_stops(agent_of: Callable[[str], Agent]) -> None:
-    reply = agent_of(GOOD).ask(ASKED, stopped=lambda: True)
+    reply = agent_of(GOOD).reply(ASKED, stopped=lambda: True)
     assert reply.tokens == 0
 
 
 @pytest.mark.parametrize("question", ["", "   ", "\x00\x01"])
 def test_an_empty_question_is_asked_back(agent_of: Callable[[str], Agent], question: str) -> None:
-    reply = agent_of(GOOD).ask(question)
+    reply = agent_of(GOOD).reply(question)
     assert reply.text == "Please type a question."
 
 
@@ -167,7 +100,7 @@ def test_an_empty_question_is_asked_back(agent_of: Callable[[str], Agent], quest
     "question", ["a" * 100_000, "<script>alert(1)</script>", "‮" * 50, "\ud800"]
 )
 def test_hostile_text_gets_a_reply(agent_of: Callable[[str], Agent], question: str) -> None:
-    assert agent_of(GOOD).ask(question).text
+    assert agent_of(GOOD).reply(question).text
 
 
 def test_routing_only_generates_nothing(agent_of: Callable[[str], Agent]) -> None:
@@ -175,3 +108,95 @@ def test_routing_only_generates_nothing(agent_of: Callable[[str], Agent]) -> Non
     reply = agent.route(ASKED)
     assert reply.entry_id == "delivery"
     assert not agent.generator.seen  # type: ignore[union-attr]
+
+
+def test_tokens_are_counted_and_none_are_where_no_model_is_asked(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    agent = agent_of(GOOD)
+    reply = agent.reply(ASKED)
+    read = [text for text in agent.generator.seen if text != REFUSAL]  # type: ignore[union-attr]
+    assert reply.prompt_tokens == sum(map(len, read))
+    assert reply.tokens == len(GOOD)
+    curated = agent.reply("hello")
+    assert (curated.prompt_tokens, curated.tokens) == (0, 0)
+
+
+def test_an_async_reply_is_the_same_reply(agent_of: Callable[[str], Agent]) -> None:
+    agent = agent_of(GOOD)
+    awaited, called = asyncio.run(agent.areply(ASKED)), agent.reply(ASKED)
+    assert replace(awaited, ms={}) == replace(called, ms={})
+
+
+def test_an_async_stream_gives_the_same_events(agent_of: Callable[[str], Agent]) -> None:
+    agent = agent_of(GOOD)
+
+    async def streamed() -> list[str]:
+        return [event.delta async for event in agent.astream(ASKED)]
+
+    assert asyncio.run(streamed()) == [event.delta for event in agent.stream(ASKED)]
+
+
+def test_the_event_loop_runs_while_a_reply_is_written(agent_of: Callable[..., Agent]) -> None:
+    """The model is asked to wait for the loop: a blocked loop would never let it go on."""
+    agent, let_go = agent_of(GOOD), threading.Event()
+    decode = agent.generator.decode  # type: ignore[union-attr]
+
+    def waits(ids: Any) -> str:
+        assert let_go.wait(30)
+        return decode(ids)
+
+    agent.generator.decode = waits  # type: ignore[union-attr, method-assign]
+
+    async def run() -> str:
+        task = asyncio.create_task(agent.areply(ASKED))
+        await asyncio.sleep(0)
+        let_go.set()
+        return (await task).text
+
+    assert asyncio.run(run()) == GOOD
+
+
+def test_cancelling_an_async_reply_stops_the_model(
+    agent_of: Callable[..., Agent], endless: Any
+) -> None:
+    async def run() -> None:
+        task = asyncio.create_task(agent_of(endless).areply(ASKED))
+        assert await asyncio.to_thread(endless.began.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(endless.ended.wait, 30)
+
+    asyncio.run(run())
+
+
+def test_leaving_an_async_stream_stops_the_model(
+    agent_of: Callable[..., Agent], endless: Any
+) -> None:
+    async def run() -> None:
+        async with aclosing(agent_of(endless).astream(ASKED)) as events:
+            async for event in events:
+                assert event.delta
+                break
+        assert await asyncio.to_thread(endless.ended.wait, 30)
+
+    asyncio.run(run())
+
+
+def test_an_error_in_an_async_stream_reaches_the_reader(agent_of: Callable[..., Agent]) -> None:
+    agent = agent_of(GOOD)
+    agent.generator.encode = None  # type: ignore[union-attr, method-assign, assignment]
+
+    async def run() -> None:
+        async for _ in agent.astream(ASKED):
+            pass
+
+    with pytest.raises(TypeError, match="not callable"):
+        asyncio.run(run())
+
+
+def test_the_agent_is_a_public_name() -> None:
+    import featherdesk
+
+    assert featherdesk.Agent is Agent

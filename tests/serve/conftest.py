@@ -5,12 +5,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from featherdesk.agent.conversations import Store
+from featherdesk.agent.engine import Agent
 
 
 def free_port() -> int:
@@ -80,3 +87,81 @@ def server(shop: Path) -> Iterator[Server]:
     running = Server(shop).wait(page=True)
     yield running
     running.stop()
+
+
+@dataclass
+class Bot:
+    """What the entrances need of a live bot."""
+
+    agent: Agent
+    store: Store
+
+
+@pytest.fixture
+def bot_of(agent_of: Callable[..., Agent], tmp_path: Path) -> Iterator[Callable[..., Bot]]:
+    """Makes bots over the five entries whose model writes what is given."""
+    store = Store(f"sqlite:///{tmp_path / 'c.db'}")
+    yield lambda answer: Bot(agent_of(answer), store)
+    store.close()
+
+
+@contextmanager
+def _serving(app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[Any], str]]:
+    """Serves an ASGI app in this process, and says where."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(_serving(app))
+
+
+@contextmanager
+def mcp_over_http(bot: Path, key: str) -> Iterator[str]:
+    """`featherdesk mcp --http` in a child process: its address."""
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "featherdesk.agent.cli",
+            "mcp",
+            str(bot),
+            "--http",
+            "--port",
+            "0",
+        ],
+        env={**os.environ, "FEATHERDESK_API_KEY": key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = child.stdout.readline()  # type: ignore[union-attr]
+    assert "/mcp" in said, child.stderr.read()  # type: ignore[union-attr]
+    yield said.split()[-1]
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert not key or key not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def mcp_url(shop: Path) -> Iterator[str]:
+    """The address of a bot served as tools, without a key."""
+    with mcp_over_http(shop, "") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def keyed_mcp_url(shop: Path) -> Iterator[str]:
+    """The address of one that asks for the key `s3cret`."""
+    with mcp_over_http(shop, "s3cret") as url:
+        yield url

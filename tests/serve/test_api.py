@@ -1,21 +1,30 @@
 """The HTTP API against the real server and the real model."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
-from openai import OpenAI
+from featherdesk.agent.prompt import REFUSAL
+from featherdesk.serve.api import create_app
+from openai import AsyncOpenAI, OpenAI
 
-pytestmark = pytest.mark.end_to_end
+end_to_end = pytest.mark.end_to_end
 ASKED = "How much does standard delivery in the UK cost?"
+SCRIPTED = "when will my package arrive?"
+GOOD = "Standard delivery takes 3 to 5 working days and costs £4.95."
+WRONG = "Standard delivery takes 3 to 5 working days and costs £9.95."
 
 
 def _chat(server: Any, **body: object) -> httpx.Response:
     return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=120)
 
 
+@end_to_end
 def test_health_and_models(server: Any) -> None:
     assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
     models = httpx.get(f"{server.url}/v1/models").json()
@@ -23,6 +32,7 @@ def test_health_and_models(server: Any) -> None:
     assert "featherdesk_replies" in httpx.get(f"{server.url}/metrics").text
 
 
+@end_to_end
 def test_the_openai_client_gets_an_answer_with_its_receipt(server: Any) -> None:
     client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
     done = client.chat.completions.create(model="x", messages=[{"role": "user", "content": ASKED}])
@@ -33,6 +43,7 @@ def test_the_openai_client_gets_an_answer_with_its_receipt(server: Any) -> None:
     assert receipt["citations"]
 
 
+@end_to_end
 def test_the_stream_is_the_same_reply(server: Any) -> None:
     client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
     whole = client.chat.completions.create(model="x", messages=[{"role": "user", "content": ASKED}])
@@ -47,6 +58,7 @@ def test_the_stream_is_the_same_reply(server: Any) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
+@end_to_end
 def test_history_is_used(server: Any) -> None:
     done = _chat(
         server,
@@ -59,6 +71,7 @@ def test_history_is_used(server: Any) -> None:
     assert done.status_code == 200
 
 
+@end_to_end
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -79,6 +92,7 @@ def test_bad_requests_are_told_what_is_wrong(
     assert said in answer.json()["error"]["message"]
 
 
+@end_to_end
 def test_what_is_not_json_is_refused(server: Any) -> None:
     answer = httpx.post(
         f"{server.url}/v1/chat/completions",
@@ -88,17 +102,20 @@ def test_what_is_not_json_is_refused(server: Any) -> None:
     assert answer.status_code == 400
 
 
+@end_to_end
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "'; DROP TABLE x", "😀" * 300, "‮‮‮"])
 def test_hostile_questions_get_a_calm_reply(server: Any, text: str) -> None:
     assert _chat(server, messages=[{"role": "user", "content": text}]).status_code == 200
 
 
+@end_to_end
 def test_security_headers_are_set(server: Any) -> None:
     headers = httpx.get(f"{server.url}/healthz").headers
     assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
 
 
+@end_to_end
 def test_a_key_is_asked_for_and_a_public_host_warned_about(shop: Path, start: Any) -> None:
     keyed = start(shop, "--no-page", env={"FEATHERDESK_API_KEY": "s3cret"}).wait(page=False)
     try:
@@ -113,6 +130,7 @@ def test_a_key_is_asked_for_and_a_public_host_warned_about(shop: Path, start: An
     assert "FEATHERDESK_API_KEY" in public.stop()
 
 
+@end_to_end
 def test_a_port_in_use_is_said_in_one_line(server: Any, shop: Path, cli: Any) -> None:
     done = cli("serve", str(shop), "--port", str(server.port))
     assert done.returncode == 1
@@ -120,6 +138,7 @@ def test_a_port_in_use_is_said_in_one_line(server: Any, shop: Path, cli: Any) ->
     assert "Traceback" not in done.stderr
 
 
+@end_to_end
 def test_a_refused_artefact_is_not_served(shop: Path, tmp_path: Path, cli: Any) -> None:
     told = json.loads((shop / "manifest.json").read_text())
     told["gate"] = {"result": "refused"}
@@ -127,3 +146,117 @@ def test_a_refused_artefact_is_not_served(shop: Path, tmp_path: Path, cli: Any) 
     done = cli("serve", str(tmp_path))
     assert done.returncode == 1
     assert "--accept-refused" in done.stderr
+
+
+def _client(url: str, key: str = "none") -> OpenAI:
+    return OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+
+
+def _asked(client: OpenAI, question: str = SCRIPTED, **options: Any) -> Any:
+    messages: Any = [{"role": "user", "content": question}]
+    return client.chat.completions.create(model="b", messages=messages, **options)
+
+
+def test_a_rejected_reply_is_replaced_by_the_curated_text(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    client = _client(serving(create_app(bot_of(WRONG))))
+    whole = _asked(client)
+    assert whole.choices[0].message.content == GOOD
+    chunks = list(_asked(client, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text.startswith("Standard delivery takes 3 to 5 working days")
+    assert text.endswith("\n\n" + GOOD)
+    assert "9.95" not in text
+    receipt = chunks[-1].model_dump()["featherdesk"]
+    assert receipt["replaces"]
+    assert receipt["author"] == "fallback"
+    assert whole.model_dump()["featherdesk"]["author"] == "fallback"
+
+
+def test_a_grounded_reply_replaces_nothing(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    chunks = list(_asked(_client(serving(create_app(bot_of(GOOD)))), stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == GOOD
+    assert not chunks[-1].model_dump()["featherdesk"]["replaces"]
+
+
+def test_what_is_to_be_chosen_stands_in_the_text(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    client = _client(serving(create_app(bot_of(REFUSAL))))
+    assert "\n- How long does delivery take?" in _asked(client).choices[0].message.content
+    chunks = list(_asked(client, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert "\n- How long does delivery take?" in text
+
+
+def test_tokens_are_counted_whole_and_streamed(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    client = _client(serving(create_app(bot_of(GOOD))))
+    usage = _asked(client).usage
+    assert usage.completion_tokens == len(GOOD)
+    assert usage.prompt_tokens > len(SCRIPTED)
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    chunks = list(_asked(client, stream=True, stream_options={"include_usage": True}))
+    assert chunks[-1].usage == usage
+    assert chunks[-1].choices == []
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert all(chunk.usage is None for chunk in _asked(client, stream=True))
+
+
+def test_the_async_client_gets_the_same_whole_and_streamed(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    url = serving(create_app(bot_of(GOOD)))
+    messages: Any = [{"role": "user", "content": SCRIPTED}]
+
+    async def run() -> tuple[str, str]:
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
+            done = await client.chat.completions.create(model="b", messages=messages)
+            stream = await client.chat.completions.create(model="b", messages=messages, stream=True)
+            words = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        return done.choices[0].message.content or "", "".join(words)
+
+    assert asyncio.run(run()) == (GOOD, GOOD)
+
+
+def test_errors_are_the_clients_own_exceptions(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    url = serving(create_app(bot_of(GOOD), key="s3cret"))
+    good = _client(url, "s3cret")
+    with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+        _asked(_client(url, "wrong"))
+    with pytest.raises(openai.BadRequestError, match="not empty"):
+        _asked(good, "")
+    with pytest.raises(openai.BadRequestError, match="2000 characters"):
+        _asked(good, "x" * 2001, stream=True)
+    with pytest.raises(openai.APIStatusError, match="bytes") as told:
+        _asked(good, "x" * 400_000)
+    assert told.value.status_code == 413
+    assert _asked(good).choices[0].message.content == GOOD
+
+
+def test_a_store_that_fails_is_an_error_whole_and_streamed(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    bot = bot_of(GOOD)
+    client = _client(serving(create_app(bot)))
+    with bot.store._session() as session:
+        session.connection().exec_driver_sql("DROP TABLE messages")
+    with pytest.raises(openai.InternalServerError, match="could not be stored"):
+        _asked(client)
+    with pytest.raises(openai.APIError, match="could not be stored"):
+        list(_asked(client, stream=True))
+
+
+def test_a_client_that_leaves_stops_the_model(
+    bot_of: Callable[..., Any], endless: Any, serving: Callable[[Any], str]
+) -> None:
+    stream = _asked(_client(serving(create_app(bot_of(endless)))), stream=True)
+    assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
+    stream.close()
+    assert endless.ended.wait(30)

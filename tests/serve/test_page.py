@@ -48,7 +48,10 @@ def _ask(page: Page, question: str, replies: int) -> None:
     page.press("#question textarea", "Enter")
     expect(page.locator("#chat .bot.message")).to_have_count(replies, timeout=60_000)
     expect(page.locator("#chat")).not_to_contain_text("…", timeout=60_000)
-    page.wait_for_timeout(1500)
+    shown = ""
+    while shown != _bubbles(page):
+        shown = _bubbles(page)
+        page.wait_for_timeout(2000)
 
 
 def _bubbles(page: Page) -> str:
@@ -84,6 +87,26 @@ def test_a_conversation_survives_a_reload_and_a_new_chat_forgets(page: Page) -> 
     expect(page.locator("#chat")).to_contain_text("standard UK delivery", timeout=20_000)
     page.click("#fresh")
     expect(page.locator("#chat")).not_to_contain_text("standard UK delivery", timeout=20_000)
+
+
+def test_a_conversation_survives_a_restart_of_the_server(
+    browser: Any, shop: Path, start: Any
+) -> None:
+    first = start(shop).wait(page=True)
+    context = browser.new_context(locale="en-GB")
+    opened = context.new_page()
+    opened.goto(first.url)
+    opened.wait_for_selector("#question textarea", timeout=60_000)
+    opened.wait_for_timeout(1500)
+    _ask(opened, "How much is standard UK delivery?", 1)
+    first.stop()
+    second = start(shop, "--port", str(first.port))
+    second.url = first.url
+    second.wait(page=True)
+    opened.goto(first.url)
+    expect(opened.locator("#chat")).to_contain_text("standard UK delivery", timeout=60_000)
+    context.close()
+    second.stop()
 
 
 def test_a_person_is_asked_for_once(page: Page) -> None:
