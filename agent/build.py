@@ -17,6 +17,7 @@ from pathlib import Path
 from .artifacts import Manifest, atomic_folder, place, seal
 from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
+from .classifier import TextClassifier
 from .config import BotConfig, load_config
 from .encoder import ENGLISH, MultilingualUse, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError, InputError
@@ -88,6 +89,8 @@ def build(
     share = None
     with atomic_folder(out) as folder:
         _fill(folder, config_path, work, generator, calibration)
+        if classifier := _classifier(config_path.parent, config):
+            place(classifier, folder / "classifier")
         manifest = seal(folder, _manifest(config, calibration, adapter, entries))
         if not quick:
             share = _self_test(folder, notify)
@@ -188,6 +191,7 @@ def _index(
     identity, second = _encoder_id(config, entries), _reranker_id(config, entries)
     encoder = open_encoder(identity, _fetch_encoder(identity, steps.notify))
     reranker = CrossEncoder(ensure_encoder(second, steps.notify), 0, second) if second else None
+    classifier = TextClassifier(folder) if (folder := _classifier(home, config)) else None
     own = [q for name in config.bot.out_of_scope for q in read_out_of_scope(home / name)]
     known = {}
     if (out / "knowledge" / "vectors.npy").exists():
@@ -200,6 +204,7 @@ def _index(
     def make(folder: Path) -> None:
         strange = OutOfScope.embedded(encoder, {entry.language for entry in entries}, own)
         index = Index.build(entries, encoder, known, strange)
+        index.classifier = classifier
         index.save(folder)
         writes = config.generation.writes
         calibration = calibrate(index, reranker, writes=writes, strange=strange)
@@ -207,11 +212,23 @@ def _index(
 
     key = hashlib.sha256(
         json.dumps(
-            [identity, second, config.generation.writes, own, [repr(entry) for entry in entries]]
+            [
+                identity,
+                second,
+                config.generation.writes,
+                own,
+                config.retrieval.classifier,
+                [repr(entry) for entry in entries],
+            ]
         ).encode()
     ).hexdigest()
     folder = steps.run("knowledge", key, make)
     return Index.load(folder, encoder), Calibration.load(folder / "calibration.json")
+
+
+def _classifier(home: Path, config: BotConfig) -> Path | None:
+    """The folder of the configured classifier."""
+    return home / config.retrieval.classifier if config.retrieval.classifier else None
 
 
 def _main(calibration: Calibration) -> Fit:

@@ -219,17 +219,22 @@ def _questions(
     owners = index.owner
     own = [asked(place, absent=False) for place in track(places, "calibrating")]
     away = [asked(place, absent=True) for place in rng.sample(places, k=len(places) // 3)]
+    unseen = None if index.classifier is None else index.classifier.held_out
     foreign = [
         _Asked(text, index.candidates(text, vector, today=today, head=heads.get(-1 - n)), -1)
         for n, (text, vector) in enumerate(zip(strange.texts, strange.vectors, strict=True))
+        if unseen is None or text in unseen
     ]
     return own, away, foreign
 
 
 def _places(index: Index, rng: random.Random) -> list[int]:
-    """Wordings of entries with at least two, not more than `_MAX_OWN`."""
+    """Wordings of entries with at least two, not more than `_MAX_OWN`; with a classifier, those
+    that it was not trained on."""
     asked, counts = ~index.is_answer, np.diff(index.start) - 1
     places = [int(n) for n in np.flatnonzero(asked & (counts[index.owner] > 1))]
+    if index.classifier is not None:
+        places = [n for n in places if index.texts[n] in index.classifier.held_out]
     return rng.sample(places, _MAX_OWN) if len(places) > _MAX_OWN else places
 
 

@@ -39,11 +39,13 @@ class Retrieval:
     """`encoder` is `auto` (English: MiniLM, else multilingual) or a catalogue id.
 
     `reranker` reads the best few entries together with the question: `auto` (where a FAQ has
-    English entries), `none` or a catalogue id.
+    English entries), `none` or a catalogue id. `classifier` is a folder that `featherdesk classify
+    BOT.toml` made; paths are relative to bot.toml.
     """
 
     encoder: str = "auto"
     reranker: str = "auto"
+    classifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

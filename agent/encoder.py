@@ -66,6 +66,10 @@ class MiniLM:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 384); texts are cut at 128 tokens."""
+        return _unit(self.pooled(texts))
+
+    def pooled(self, texts: Sequence[str]) -> Vectors:
+        """Mean token states, shape (len(texts), 384); texts are cut at 128 tokens."""
         out = np.zeros((len(texts), self.dimensions), np.float32)
         by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(texts), 32):
@@ -87,7 +91,7 @@ class MiniLM:
         if states.ndim == 3:
             weights = seen[:, :, None].astype(np.float32)
             states = (states * weights).sum(1) / np.maximum(weights.sum(1), 1e-9)
-        return _unit(states)
+        return np.asarray(states, np.float32)
 
 
 class MultilingualUse:

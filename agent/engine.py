@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .artifacts import Manifest, verify
 from .calibration import Calibration
+from .classifier import TextClassifier
 from .config import BotConfig, load_config
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
@@ -83,6 +84,8 @@ class Agent:
         cores = cores or available_cores()
         encoder = open_encoder(manifest.encoder, folder / "encoder", cores)
         index = Index.load(folder / "knowledge", encoder)
+        if (folder / "classifier").is_dir():
+            index.classifier = TextClassifier(folder / "classifier", cores)
         calibration = Calibration.load(folder / "knowledge" / "calibration.json")
         reranker = None
         if manifest.reranker:

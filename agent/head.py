@@ -34,6 +34,15 @@ class HeadScores:
         """The entries of the likeliest classes."""
         return sorted(self.of_entry, key=lambda entry: -self.of_entry[entry])[:count]
 
+    def mean(self, other: "HeadScores") -> "HeadScores":
+        """The mean of two heads' log-probabilities; what one does not know, the other tells."""
+        both = {**self.of_entry, **other.of_entry}
+        found = {
+            entry: (self.of_entry.get(entry, value) + other.of_entry.get(entry, value)) / 2
+            for entry, value in both.items()
+        }
+        return HeadScores(found, (self.rest + other.rest) / 2)
+
     def features(self, entry: int, absent: int | None = None) -> tuple[float, float]:
         """How much likelier the entry is than the rest, and than the best of all others.
 
@@ -63,15 +72,23 @@ class ClassHead:
         None where fewer than two entries have `MIN_WORDINGS`, or more than `MAX_CLASSES` have.
         Wordings of the other entries belong to the rest.
         """
-        counts = np.bincount(owner) if len(owner) else np.zeros(0, np.int64)
-        entries = np.flatnonzero(counts >= MIN_WORDINGS)
-        if not 2 <= len(entries) <= MAX_CLASSES:
-            return None
-        place = np.full(len(counts), len(entries), np.int64)
+        entries = _classes(owner)
+        return cls._of(entries, vectors, owner, rest, seed) if len(entries) else None
+
+    @classmethod
+    def _of(
+        cls,
+        entries: NDArray[np.int64],
+        vectors: Vectors,
+        owner: NDArray[np.int64],
+        rest: Vectors,
+        seed: int,
+    ) -> "ClassHead":
+        place = np.full(int(max(owner.max(), entries.max())) + 1, len(entries), np.int64)
         place[entries] = np.arange(len(entries))
         x = np.vstack([vectors, rest.reshape(len(rest), vectors.shape[1])]).astype(np.float32)
         y = np.concatenate([place[owner], np.full(len(rest), len(entries), np.int64)])
-        return cls(*_softmax_fit(x, y, len(entries) + 1, seed), entries.astype(np.int64))
+        return cls(*_softmax_fit(x, y, len(entries) + 1, seed), entries)
 
     def scores(self, vector: NDArray[np.float32]) -> HeadScores:
         """The log-probabilities of one question's vector."""
@@ -109,21 +126,28 @@ def out_of_fold(
 ) -> dict[int, HeadScores]:
     """Scores of the wordings at `wanted`, each by a head that did not see it; and of the rest,
     keyed -1, -2, ... in order."""
+    entries = _classes(owner)
+    if not len(entries):
+        return {}
     order = np.random.default_rng(seed).permutation(len(vectors))
     strange = np.arange(len(rest))
     found: dict[int, HeadScores] = {}
     asked = set(wanted)
     for fold in range(FOLDS):
         out, away = order[fold::FOLDS], strange[fold::FOLDS]
+        kept = np.setdiff1d(strange, away)
         seen = np.setdiff1d(order, out)
-        head = ClassHead.fit(
-            vectors[seen], owner[seen], rest[np.setdiff1d(strange, away)], seed + fold
-        )
-        if head is None:
-            return {}
+        head = ClassHead._of(entries, vectors[seen], owner[seen], rest[kept], seed + fold)
         found.update({int(n): head.scores(vectors[n]) for n in out if int(n) in asked})
         found.update({-1 - int(n): head.scores(rest[n]) for n in away})
     return found
+
+
+def _classes(owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Entries with enough wordings; none where they are too few or too many."""
+    counts = np.bincount(owner) if len(owner) else np.zeros(0, np.int64)
+    entries = np.flatnonzero(counts >= MIN_WORDINGS).astype(np.int64)
+    return entries if 2 <= len(entries) <= MAX_CLASSES else entries[:0]
 
 
 def _softmax_fit(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .classifier import REST, TextClassifier
 from .encoder import Encoder, Vectors
 from .errors import ArtifactError
 from .head import ClassHead, HeadScores
@@ -38,6 +39,7 @@ FEATURES = (
 )
 CANDIDATES = 12
 _CHUNK = 2048
+_SURE = 12.0
 _NEVER = date.max.toordinal()
 
 
@@ -70,6 +72,7 @@ class Index:
     head: ClassHead | None
     place: dict[str, int]
     _until: NDArray[np.int64]
+    classifier: TextClassifier | None = None
 
     @classmethod
     def build(
@@ -197,6 +200,7 @@ class Index:
         """
         if head is None and self.head is not None:
             head = self.head.scores(vector)
+        head = self._classified(question, head)
         dense, lexical = self._dense(vector, hidden), self._lexical(question, hidden)
         gone = self._until < today.toordinal()
         if absent is not None:
@@ -212,6 +216,21 @@ class Index:
             measure.candidate(n, float(lexical[n]), best[place == 0] if len(best) > 1 else 0.0)
             for place, n in enumerate(found)
         ]
+
+    def _classified(self, question: str, head: HeadScores | None) -> HeadScores | None:
+        """The scores of the class head with the classifier's, where there is one."""
+        if self.classifier is None:
+            return head
+        told = dict(
+            zip(
+                self.classifier.labels,
+                map(float, self.classifier.log_probabilities([question])[0]),
+                strict=True,
+            )
+        )
+        rest = told.pop(REST, -_SURE)
+        own = HeadScores({self.place[i]: v for i, v in told.items() if i in self.place}, rest)
+        return own if head is None else own.mean(head)
 
     def _dense(self, vector: NDArray[np.float32], hidden: int | None) -> Vectors:
         """The best cosine of every entry; -1 where no text was near."""

@@ -1,4 +1,4 @@
-"""The commands that need torch: finetune and export. Imports it only when they run."""
+"""The commands that need torch: finetune, classify and export. Imports it only when they run."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import click
 
 from ..agent.errors import ConfigError, MissingExtraError
 
-__all__ = ["export", "finetune"]
+__all__ = ["classify", "export", "finetune"]
 
 
 def _say(text: str) -> None:
@@ -200,6 +200,67 @@ def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
     else:
         parity = assemble_generator(model, chosen, out, precision, _say)
     click.echo(json.dumps(parity))
+
+
+@click.command()
+@click.argument("source", metavar="TRAIN.csv|BOT.toml", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Its folder.")
+@click.option("--base", default="minilm-l6-v2-int8", help="Encoder: catalogue id.")
+@click.option("--validation", type=click.Path(path_type=Path), help="CSV to judge by.")
+@click.option("--test", type=click.Path(path_type=Path), help="CSV to report on.")
+@click.option("--epochs", type=float, default=8.0, show_default=True)
+@click.option("--learning-rate", type=float, default=2e-4, show_default=True)
+@click.option("--rank", type=int, default=0, help="LoRA of this rank; 0 trains every layer.")
+@click.option("--smoothing", type=float, default=0.1, show_default=True)
+@click.option("--adversarial", type=float, default=0.0, help="Step against the word vectors.")
+@click.option("--class-weights/--no-class-weights", default=True, show_default=True)
+@click.option("--patience", type=int, default=4, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True)
+def classify(
+    source: Path,
+    *,
+    out: Path,
+    base: str,
+    validation: Path | None,
+    test: Path | None,
+    epochs: float,
+    learning_rate: float,
+    rank: int,
+    smoothing: float,
+    adversarial: float,
+    class_weights: bool,
+    patience: int,
+    seed: int,
+) -> None:
+    """Train a text classifier: any labels of a CSV, or the entries of a bot.
+
+    A CSV has the columns text, label and perhaps split (train, validation, test). The folder holds
+    an int8 ONNX model; for a bot, name it as retrieval.classifier in bot.toml and build again.
+    """
+    _needs_train()
+    from ..agent.generators import ensure_encoder
+    from .classified import write_classifier
+    from .classify import ClassifyConfig, train_classifier
+    from .labelled import of_bot, of_csv
+
+    config = ClassifyConfig(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        rank=rank,
+        smoothing=smoothing,
+        adversarial=adversarial,
+        class_weights=class_weights,
+        patience=patience,
+        seed=seed,
+    )
+    if source.suffix == ".toml":
+        parts = of_bot(source, seed)
+    else:
+        parts = of_csv(source, validation, test, seed)
+    encoder = ensure_encoder(base, _say)
+    trained = train_classifier(encoder, parts.train, parts.validation, config)
+    report = write_classifier(trained, config, parts, encoder, out)
+    click.echo(json.dumps(report))
 
 
 def _is_encoder(model: str) -> bool:
