@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,7 @@ from .ingest import read_faq
 from .out_of_scope import OutOfScope, read_out_of_scope
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
+from .risk import Curve, draw
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -53,6 +54,7 @@ class Built:
     answer_threshold: float
     kept: float
     refused: float
+    coverage_at_risk: Mapping[str, float]
     model_share: float | None
     seconds: float
 
@@ -91,6 +93,7 @@ def build(
         _fill(folder, config_path, work, generator, calibration)
         if classifier := _classifier(config_path.parent, config):
             place(classifier, folder / "classifier")
+        draw(_curves(calibration), folder / "report")
         manifest = seal(folder, _manifest(config, calibration, adapter, entries))
         if not quick:
             share = _self_test(folder, notify)
@@ -105,6 +108,7 @@ def build(
         limits.answer,
         limits.kept,
         limits.refused,
+        {f"{risk:.0%}": limits.curve.covered(risk) for risk in (0.02, 0.05, 0.1)},
         share,
         round(time.monotonic() - began, 1),
     )
@@ -206,8 +210,13 @@ def _index(
         index = Index.build(entries, encoder, known, strange)
         index.classifier = classifier
         index.save(folder)
-        writes = config.generation.writes
-        calibration = calibrate(index, reranker, writes=writes, strange=strange)
+        calibration = calibrate(
+            index,
+            reranker,
+            writes=config.generation.writes,
+            strange=strange,
+            risk=config.routing.risk if config.routing.risk >= 0 else None,
+        )
         calibration.save(folder / "calibration.json")
 
     key = hashlib.sha256(
@@ -218,6 +227,7 @@ def _index(
                 config.generation.writes,
                 own,
                 config.retrieval.classifier,
+                config.routing.risk,
                 [repr(entry) for entry in entries],
             ]
         ).encode()
@@ -263,6 +273,13 @@ def _fetch_encoder(identity: str, notify: Notify) -> Path:
     """The folder with an encoder's files; the multilingual one is an installed package."""
     folders = [ensure_encoder(name, notify) for name in identity.split("+")]
     return folders[0]
+
+
+def _curves(calibration: Calibration) -> list[tuple[str, Curve, float]]:
+    """The risk-coverage curves of the scripts that were fitted, with what was chosen."""
+    named = [("Questions in Latin script", calibration.latin), ("Others", calibration.other)]
+    seen = named[:1] if calibration.latin == calibration.other else named
+    return [(name, fit.curve, fit.answer) for name, fit in seen]
 
 
 def _fill(
@@ -324,7 +341,7 @@ def _self_test(folder: Path, notify: Notify) -> float | None:
         notify(f"self-test {number}/{len(chosen)}")
         replies.append(agent.reply(entry.questions[-1]))
     report = folder / "report"
-    report.mkdir()
+    report.mkdir(exist_ok=True)
     rows = [
         {
             "entry_id": e.id,

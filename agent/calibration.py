@@ -8,7 +8,7 @@ Knows nothing of models or of conversations.
 import json
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +24,7 @@ from .index import Candidate, Index
 from .out_of_scope import OutOfScope
 from .progress import track
 from .reranker import Reranker
+from .risk import Curve
 from .scoring import Scorer, Weights, fit_first, fit_order, fit_sure
 
 __all__ = ["Calibration", "Fit", "Prior", "calibrate", "prior_of"]
@@ -45,6 +46,7 @@ class Fit:
     further candidates of at least `accompany` times its score are passed along. When the model
     then refuses, the candidates are still offered if the best is at or over `offer`. `kept` is
     the share of `own` questions found right that are answered, `refused` that of `foreign` ones.
+    `curve` tells the risk at every other threshold.
     """
 
     weights: Weights
@@ -56,6 +58,7 @@ class Fit:
     foreign: int = 0
     kept: float = 0.0
     refused: float = 0.0
+    curve: Curve = field(default_factory=Curve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,15 @@ class Calibration:
                 str(data["encoder"]),
                 str(data["reranker"]),
                 *(
-                    Fit(**{**data[script], "weights": _weights(data[script]["weights"])})
+                    Fit(
+                        **{
+                            **data[script],
+                            "weights": _weights(data[script]["weights"]),
+                            "curve": Curve(
+                                **{k: tuple(v) for k, v in data[script]["curve"].items()}
+                            ),
+                        }
+                    )
                     for script in ("latin", "other")
                 ),
             )
@@ -140,13 +151,15 @@ def calibrate(
     *,
     writes: Collection[str] = ("en",),
     strange: OutOfScope | None = None,
+    risk: float | None = None,
     seed: int = 0,
     today: date | None = None,
 ) -> Calibration:
     """Fit weights and thresholds on a bot's own entries and out-of-scope questions.
 
     `writes` are the languages in which a model writes, and so judges after the router. `strange`
-    are the questions that no entry answers; by default those that ship with the package.
+    are the questions that no entry answers; by default those that ship with the package. With a
+    `risk` the bot answers as much as it can while at most that share of its answers is wrong.
     """
     today = today or date.today()
     rng = random.Random(seed)
@@ -160,7 +173,8 @@ def calibrate(
         prior = prior_of(encoder, second.id if second else "")
         judged = any(is_latin(e.question) == latin and e.language in writes for e in index.entries)
         scorer = Scorer(index, prior.weights, second)
-        fits[latin] = _fit(scorer, *asked, prior=prior, judged=judged, rng=rng)
+        fit = _fit(scorer, *asked, prior=prior, judged=judged, rng=rng)
+        fits[latin] = fit if risk is None else _at_risk(fit, risk)
     return Calibration(
         index.encoder.id,
         reranker.id if reranker else "",
@@ -193,6 +207,15 @@ def _fit(
     scorer = replace(scorer, weights=weights)
     found_of = [[_Found.of(scorer, a) for a in group] for group in (own, away, foreign)]
     return _thresholds(weights, *found_of, prior=prior, judged=judged)
+
+
+def _at_risk(fit: Fit, risk: float) -> Fit:
+    """The fit with the threshold that keeps a risk; what falls below is offered as a choice."""
+    threshold = fit.curve.threshold(risk)
+    answer = 1.0 if threshold is None else threshold
+    return replace(
+        fit, answer=answer, clarify=min(fit.answer, answer), offer=max(fit.offer, answer)
+    )
 
 
 def _questions(
@@ -310,6 +333,7 @@ def _thresholds(
         foreign=len(foreign),
         kept=float((right >= answer).mean()),
         refused=float((wrong < answer).mean()) if len(wrong) else 0.0,
+        curve=Curve.of(*([(f.best, f.right) for f in group] for group in (own, away, foreign))),
     )
 
 

@@ -122,6 +122,8 @@ def build(
         f"{built.seconds:.0f} s. On its own wordings it keeps {built.kept:.0%} and refuses "
         f"{built.refused:.0%} of out-of-scope questions."
     )
+    told = ", ".join(f"{share:.0%} at {risk}" for risk, share in built.coverage_at_risk.items())
+    click.echo(f"Share of questions answered by risk (routing.risk): {told}.")
     click.echo(f"Next: featherdesk serve {built.folder}")
 
 

@@ -49,6 +49,18 @@ class Retrieval:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """`risk` is the share of answers that may stand on a wrong entry, 0.03 for 3 %; below 0 the
+    build finds the best middle between wrong answers and questions not answered."""
+
+    risk: float = -1.0
+
+    def __post_init__(self) -> None:
+        if self.risk >= 0.5:
+            raise ConfigError(f"routing.risk is a share, 0.03 for 3 %; {self.risk} is too much")
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """The generator: base model and adapter by catalogue id or folder; times in seconds.
 
@@ -130,6 +142,7 @@ class BotConfig:
 
     bot: Bot = field(default_factory=Bot)
     retrieval: Retrieval = field(default_factory=Retrieval)
+    routing: Routing = field(default_factory=Routing)
     generation: Generation = field(default_factory=Generation)
     handoff: Handoff = field(default_factory=Handoff)
     page: Page = field(default_factory=Page)

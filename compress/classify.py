@@ -59,7 +59,7 @@ class ClassifyConfig:
             raise ConfigError("smoothing must be in [0, 1), adversarial not negative")
 
 
-class Classifier(torch.nn.Module):
+class Classifier(torch.nn.Module):  # type: ignore[misc]
     """A BERT under a linear layer over its mean token state; logits, shape (rows, labels)."""
 
     def __init__(self, bert: Any, labels: int, dropout: float) -> None:
