@@ -148,6 +148,11 @@ class Handoff:
     reason: HandoffReason
     number: str | None = None
 
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object; the number only where there is one."""
+        told = {"reason": self.reason.value}
+        return told if self.number is None else {**told, "number": self.number}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -155,7 +160,7 @@ class Reply:
 
     `text` was sent, `raw_text` is what the model wrote before the grounding check; `guards` names
     the guards that fired; `ms` holds milliseconds by stage (`route`, `first_token`, `generate`,
-    `total`).
+    `check`, `total`). `model` (the adapter), `base` and `bits` name the model where one wrote.
     """
 
     text: str
@@ -170,6 +175,8 @@ class Reply:
     ms: Mapping[str, float] = field(default_factory=dict)
     tokens: int = 0
     model: str = ""
+    base: str = ""
+    bits: str = ""
 
     @property
     def entry_id(self) -> str | None:
