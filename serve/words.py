@@ -13,8 +13,12 @@ class Words:
     placeholder: str
     send: str
     person: str
-    person_said: str
-    person_known: str
+    contact_why: str
+    contact: str
+    contact_hint: str
+    note: str
+    note_hint: str
+    contact_send: str
     fresh: str
     suggested: str
     source: str
@@ -35,8 +39,13 @@ WORDS = {
         placeholder="Type your question…",
         send="Send",
         person="Talk to a person",
-        person_said="A person will look at this conversation. Your number is {number}.",
-        person_known="A person has been asked already. Your number is {number}.",
+        contact_why="How can we reach you? Only our staff see this; the conversation does not keep "
+        "it.",
+        contact="E-mail or phone (optional)",
+        contact_hint="you@example.com",
+        note="Note (optional)",
+        note_hint="For example: order number",
+        contact_send="Pass on",
         fresh="New chat",
         suggested="You could ask",
         source="Source",
@@ -55,8 +64,12 @@ WORDS = {
         placeholder="请输入您的问题…",
         send="发送",
         person="联系人工客服",
-        person_said="人工客服会查看这段对话，您的编号是 {number}。",
-        person_known="已经为您联系人工客服，您的编号是 {number}。",
+        contact_why="我们怎样联系您？只有客服人员能看到，对话记录里不会保存。",
+        contact="邮箱或电话（选填）",
+        contact_hint="you@example.com",
+        note="备注（选填）",
+        note_hint="例如：订单号",
+        contact_send="提交",
         fresh="新对话",
         suggested="您可以问",
         source="来源",
