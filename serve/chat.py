@@ -36,13 +36,14 @@ def create_page(bot: LiveBot) -> FastAPI:
         font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
-    css = (files(__package__) / "page.css").read_text(encoding="utf-8")
+    css, js = ((files(__package__) / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     config = bot.agent.config
     page = _Page(bot)
     title = config.page.title or bot.agent.manifest.name
     with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as blocks:
         page.lay_out(title)
         page.connect(blocks)
+        blocks.load(None, js=js)
     blocks.queue(default_concurrency_limit=8, max_size=64)
     shell = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     mounted: FastAPI = gr.mount_gradio_app(
@@ -95,25 +96,11 @@ class _Page:
                 elem_id="reason",
             )
             self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
-        with gr.Group(visible=False, elem_id="reach") as self.reach:
+        with gr.Column(visible=False, elem_id="reach") as self.reach:
             self.reach_why = gr.Markdown(words.contact_why, elem_id="reach-why")
             with gr.Row(elem_id="reach-row"):
-                self.reach_at = gr.Textbox(
-                    label=words.contact,
-                    placeholder=words.contact_hint,
-                    max_length=120,
-                    scale=3,
-                    min_width=200,
-                    elem_id="reach-at",
-                )
-                self.reach_note = gr.Textbox(
-                    label=words.note,
-                    placeholder=words.note_hint,
-                    max_length=400,
-                    scale=3,
-                    min_width=200,
-                    elem_id="reach-note",
-                )
+                self.reach_at = _field(words.contact, 120, "reach-at")
+                self.reach_note = _field(words.note, 400, "reach-note")
                 self.reach_send = gr.Button(
                     words.contact_send, scale=1, min_width=100, elem_id="reach-send"
                 )
@@ -285,7 +272,7 @@ class _Page:
 
     def hand_off(
         self, shown: list[Bubble], ids: list[int], key: str, language: str
-    ) -> tuple[list[Bubble], list[int], str, gr.Group]:
+    ) -> tuple[list[Bubble], list[int], str, gr.Column]:
         """Ask for a person; the customer gets a number, and the same one the second time."""
         key = key or new_key()
         store, settings = self.bot.store, bot_handoff(self.bot)
@@ -294,7 +281,7 @@ class _Page:
         said = say("asked_before" if known else "asked", language, number)
         contact = "" if known else self._contact(settings)
         shown, ids = self._say(shown, ids, key, said, contact)
-        return shown, ids, key, gr.Group(visible=True)
+        return shown, ids, key, gr.Column(visible=True)
 
     def reached(
         self,
@@ -304,7 +291,7 @@ class _Page:
         language: str,
         contact: str,
         note: str,
-    ) -> tuple[list[Bubble], list[int], gr.Group, str, str]:
+    ) -> tuple[list[Bubble], list[int], gr.Column, str, str]:
         """Add how the customer can be reached to the request; the conversation keeps none of it."""
         contact, note = (contact or "").strip(), (note or "").strip()
         if key and (contact or note):
@@ -316,13 +303,13 @@ class _Page:
                 channels=bot_handoff(self.bot).channels,
             )
             shown, ids = self._say(shown, ids, key, say("contact", language, number))
-        return shown, ids, gr.Group(visible=False), "", ""
+        return shown, ids, gr.Column(visible=False), "", ""
 
-    def invite(self, key: str) -> gr.Group:
+    def invite(self, key: str) -> gr.Column:
         """Ask for a contact when a person was wanted in the last turn, and none was left yet."""
         history = self.bot.store.history(key) if key else []
         said = spoken(history[-1].text) if history else None
-        return gr.Group(visible=said is not None and said.name == "asked")
+        return gr.Column(visible=said is not None and said.name == "asked")
 
     def _say(
         self, shown: list[Bubble], ids: list[int], key: str, text: str, more: str = ""
@@ -335,9 +322,9 @@ class _Page:
         content = safe_markdown(text) + ("  \n" + more if more else "")
         return [*shown, {"role": "assistant", "content": content}], [*ids, told]
 
-    def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio, gr.Group]:
+    def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio, gr.Column]:
         """Start a new conversation."""
-        return [], new_key(), [], gr.Radio(visible=False), gr.Group(visible=False)
+        return [], new_key(), [], gr.Radio(visible=False), gr.Column(visible=False)
 
     def restore(self, key: str, request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
         """Bring a conversation back after a reload."""
@@ -366,8 +353,8 @@ class _Page:
             words.reason_send,
             gr.Chatbot(label=words.chat, placeholder=words.greeting.format(name=name)),
             words.contact_why,
-            gr.Textbox(label=words.contact, placeholder=words.contact_hint),
-            gr.Textbox(label=words.note, placeholder=words.note_hint),
+            gr.Textbox(label=words.contact, placeholder=words.contact),
+            gr.Textbox(label=words.note, placeholder=words.note),
             words.contact_send,
             *self._suggested(language),
         ]
@@ -390,6 +377,19 @@ class _Page:
     def _contact(self, handoff: Handoff) -> str:
         parts = [handoff.email, handoff.phone, handoff.url, handoff.hours]
         return " · ".join(safe_markdown(part) for part in parts if part)
+
+
+def _field(label: str, longest: int, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=label,
+        placeholder=label,
+        show_label=False,
+        container=False,
+        max_length=longest,
+        scale=3,
+        min_width=200,
+        elem_id=elem_id,
+    )
 
 
 def bot_handoff(bot: LiveBot) -> Handoff:

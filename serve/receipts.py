@@ -24,7 +24,8 @@ class _Labels:
     needed: str
     words: str
     considered: str
-    used: str
+    source: str
+    read: str
     guards: str
     no_guards: str
     model: str
@@ -50,7 +51,6 @@ _LABELS = {
             "handoff": "Nothing in our answers comes near enough, so nothing was made up.",
         },
         reasons={
-            "requested": "You asked for a person.",
             "not_in_entries": "The nearest of our answers do not hold what you asked, so nothing "
             "was made up.",
             "policy": "This is something the assistant may not answer.",
@@ -61,7 +61,8 @@ _LABELS = {
         needed="needed",
         words="The words it stands on",
         considered="What was looked at",
-        used="used",
+        source="source",
+        read="read",
         guards="Safeguards",
         no_guards="none had to act",
         model="Model",
@@ -90,7 +91,6 @@ _LABELS = {
             "handoff": "我们的答案中没有与您的问题足够接近的，所以没有编造回答。",
         },
         reasons={
-            "requested": "您要求联系人工客服。",
             "not_in_entries": "最接近的答案里没有您要问的内容，所以没有编造回答。",
             "policy": "这类问题助手不能回答。",
             "skill_failed": "查询没有成功。",
@@ -100,7 +100,8 @@ _LABELS = {
         needed="需要",
         words="回答依据的原文",
         considered="查看过的条目",
-        used="已采用",
+        source="来源",
+        read="已读",
         guards="安全检查",
         no_guards="均未触发",
         model="模型",
@@ -118,8 +119,8 @@ _LABELS = {
 
 
 def receipt_html(receipt: Receipt, language: str) -> str:
-    """The link and its card as one line of HTML; empty for small talk, which explains itself."""
-    if receipt.route == "smalltalk":
+    """The link and its card as one line of HTML; empty where the reply explains itself."""
+    if receipt.route == "smalltalk" or receipt.reason == "requested":
         return ""
     labels = _LABELS.get(language, _LABELS["en"])
     parts = [f"<p>{_text(_told(receipt, labels))}</p>"]
@@ -130,7 +131,8 @@ def receipt_html(receipt: Receipt, language: str) -> str:
         quoted = "".join(f"<blockquote>{_text(quote)}</blockquote>" for quote in words)
         parts.append(f"<h6>{labels.words}</h6>{quoted}")
     if receipt.considered:
-        rows = "".join(_row(one, labels) for one in receipt.considered[:_SHOWN])
+        sources = {cited.entry_id for cited in receipt.cited}
+        rows = "".join(_row(one, one.entry_id in sources, labels) for one in _listed(receipt))
         parts.append(f"<h6>{labels.considered}</h6><ul>{rows}</ul>")
     parts.append(f"<dl>{''.join(_facts(receipt, labels))}</dl>")
     return (
@@ -148,7 +150,7 @@ def _told(receipt: Receipt, labels: _Labels) -> str:
 def _match(receipt: Receipt, labels: _Labels) -> str:
     """The score as a bar, with a mark where the threshold stands."""
     score, needed = _percent(receipt.score), _percent(receipt.threshold)
-    told = f"{labels.sure} {score} % · {labels.needed} {needed} %"
+    told = f"{labels.sure} {score}\N{NO-BREAK SPACE}% · {labels.needed} {needed}\N{NO-BREAK SPACE}%"
     mark = f'<i class="mark" style="left:{needed}%"></i>'
     return f'<div class="match"><span>{told}</span>{_bar(score, mark)}</div>'
 
@@ -157,12 +159,23 @@ def _bar(percent: int, mark: str = "") -> str:
     return f'<span class="bar"><i style="width:{percent}%"></i>{mark}</span>'
 
 
-def _row(one: Considered, labels: _Labels) -> str:
+def _listed(receipt: Receipt) -> list[Considered]:
+    """The first few, and every source."""
+    cited = {cited.entry_id for cited in receipt.cited}
+    return [
+        one
+        for place, one in enumerate(receipt.considered)
+        if place < _SHOWN or one.entry_id in cited
+    ]
+
+
+def _row(one: Considered, cited: bool, labels: _Labels) -> str:
     score = _percent(one.score)
-    used = f" <b>{labels.used}</b>" if one.passed else ""
-    kind = ' class="used"' if one.passed else ""
+    role = labels.source if cited else labels.read if one.passed else ""
+    mark = f" <b>{role}</b>" if role else ""
+    kind = ' class="source"' if cited else ""
     return (
-        f"<li{kind}><span>{_text(one.matched or one.entry_id)}{used}</span>"
+        f"<li{kind}><span>{_text(one.matched or one.entry_id)}{mark}</span>"
         f"{_bar(score)}<small>{score} %</small></li>"
     )
 

@@ -15,9 +15,7 @@ class Words:
     person: str
     contact_why: str
     contact: str
-    contact_hint: str
     note: str
-    note_hint: str
     contact_send: str
     fresh: str
     suggested: str
@@ -39,12 +37,9 @@ WORDS = {
         placeholder="Type your question…",
         send="Send",
         person="Talk to a person",
-        contact_why="How can we reach you? Only our staff see this; the conversation does not keep "
-        "it.",
+        contact_why="How can we reach you? Only our staff see this; it does not stay in the chat.",
         contact="E-mail or phone (optional)",
-        contact_hint="you@example.com",
-        note="Note (optional)",
-        note_hint="For example: order number",
+        note="Note or order number (optional)",
         contact_send="Pass on",
         fresh="New chat",
         suggested="You could ask",
@@ -66,9 +61,7 @@ WORDS = {
         person="联系人工客服",
         contact_why="我们怎样联系您？只有客服人员能看到，对话记录里不会保存。",
         contact="邮箱或电话（选填）",
-        contact_hint="you@example.com",
-        note="备注（选填）",
-        note_hint="例如：订单号",
+        note="备注或订单号（选填）",
         contact_send="提交",
         fresh="新对话",
         suggested="您可以问",

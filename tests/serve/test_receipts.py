@@ -52,10 +52,10 @@ def test_an_answer_shows_words_scores_model_and_time() -> None:
     for words in (
         "Why this answer?",
         "A small language model wrote this",
-        "Match 93 % · needed 14 %",
+        "Match 93\N{NO-BREAK SPACE}% · needed 14\N{NO-BREAK SPACE}%",
         "It takes 3 to 5 days and costs £4.95.",
         "How long does delivery take?",
-        "used",
+        "source",
         "none had to act",
         "smollm2-135m-instruct + sample, int4",
         "search 38 ms · first word 120 ms · writing 350 ms · checking 4 ms · in all 412 ms",
@@ -66,7 +66,7 @@ def test_an_answer_shows_words_scores_model_and_time() -> None:
 def test_it_speaks_chinese() -> None:
     text = _Seen(receipt_html(ANSWERED, "zh")).text
     assert "为什么这样回答？" in text
-    assert "匹配度 93 %" in text
+    assert "匹配度 93\N{NO-BREAK SPACE}%" in text
     assert "Match" not in text
 
 
@@ -77,7 +77,7 @@ def test_it_speaks_chinese() -> None:
         ("answer", "fallback", "", "was not sent"),
         ("clarify", "curated", "", "Several of our answers"),
         ("handoff", "curated", "out_of_scope", "nothing was made up"),
-        ("handoff", "curated", "requested", "You asked for a person."),
+        ("handoff", "curated", "policy", "may not answer"),
         ("clarify", "model", "not_in_entries", "do not hold what you asked"),
         ("skill", "skill", "", "looked up for you"),
     ],
@@ -87,8 +87,16 @@ def test_every_way_has_its_own_words(route: str, author: str, reason: str, words
     assert words in receipt_html(receipt, "en")
 
 
-def test_small_talk_has_none() -> None:
+def test_what_explains_itself_has_none() -> None:
     assert receipt_html(replace(ANSWERED, route="smalltalk"), "en") == ""
+    assert receipt_html(replace(ANSWERED, route="handoff", reason="requested"), "en") == ""
+
+
+def test_sources_are_told_from_what_was_only_read() -> None:
+    read = Considered("worn", 0.5, passed=True, matched="Can I return worn boots?")
+    html = receipt_html(replace(ANSWERED, considered=(ANSWERED.considered[0], read)), "en")
+    assert "How long does delivery take? <b>source</b>" in html
+    assert "Can I return worn boots? <b>read</b>" in html
 
 
 TAGS = {"details", "summary", "div", "p", "h6", "blockquote", "ul", "li", "span", "i", "b"}
