@@ -8,10 +8,14 @@ __all__ = ["migrate"]
 def migrate(engine: sql.Engine, metadata: sql.MetaData) -> None:
     """Make the tables and columns that are missing; what is stored stays.
 
-    Several processes may start on one database: a column that another has just added is fine.
+    Several processes may start on one database: what another has just made is fine.
     """
-    metadata.create_all(engine)
     for table in metadata.sorted_tables:
+        try:
+            table.create(engine, checkfirst=True)
+        except sql.exc.SQLAlchemyError:
+            if not sql.inspect(engine).has_table(table.name):
+                raise
         for column in table.columns:
             if column.name in _columns(engine, table.name):
                 continue

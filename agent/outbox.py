@@ -12,6 +12,7 @@ from enum import StrEnum
 import sqlalchemy as sql
 
 from .errors import FeatherdeskError
+from .migrate import migrate
 
 __all__ = ["Outbox", "Parcel", "State", "deliveries", "enqueue", "number_of"]
 
@@ -109,7 +110,7 @@ class Outbox:
 
     def create(self) -> None:
         """Make the table where it is missing."""
-        _META.create_all(self._engine)
+        migrate(self._engine, _META)
 
     @contextmanager
     def _begin(self) -> Iterator[sql.Connection]:

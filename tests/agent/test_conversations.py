@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,4 +139,25 @@ def test_a_database_of_the_first_version_opens_with_all_it_holds(tmp_path: Path)
     store = Store(f"sqlite:///{path}")
     assert store.hand_off("k", "requested", contact="a@b.example") == "H-00007"
     assert [item.contact for item in store.inbox()] == ["a@b.example"]
+    store.close()
+
+
+def test_several_processes_may_open_a_database_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    errors: list[FeatherdeskError] = []
+
+    def open_one() -> None:
+        try:
+            Store(url).close()
+        except FeatherdeskError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=open_one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    store = Store(url)
+    assert store.hand_off("k", "requested", channels=("webhook",)) == "H-00001"
     store.close()
