@@ -4,16 +4,20 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import FeatherdeskError, InputError
+from .receipt import Receipt, model_name
 from .types import Reply, Turn
+
+if TYPE_CHECKING:
+    from .conversations import InboxItem, Store
 
 __all__ = [
     "ask",
@@ -56,8 +60,12 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "raw_text": reply.raw_text,
         "citations": [{"entry_id": c.entry_id, "quote": c.quote} for c in reply.citations],
         "grounded": reply.grounded,
-        "handoff": None if reply.handoff is None else {"reason": reply.handoff.reason.value},
+        "handoff": None if reply.handoff is None else reply.handoff.to_json(),
         "ms": dict(reply.ms),
+        "threshold": round(reply.route.threshold, 4),
+        "guards": list(reply.guards),
+        "unsupported": list(reply.unsupported),
+        "model": model_name(reply.base, reply.model, reply.bits),
     }
 
 
@@ -147,30 +155,19 @@ def ask(bot: Path, question: str, *, as_json: bool) -> None:
 @click.command()
 @_BOT
 @click.argument("question")
-def explain(bot: Path, question: str) -> None:
-    """The receipt of a reply, in words."""
+@_JSON
+def explain(bot: Path, question: str, *, as_json: bool) -> None:
+    """The receipt of a reply: why it came out as it did."""
     from .engine import Agent
 
-    agent = Agent.load(bot)
-    reply = agent.reply(question)
-    route = reply.route
-    click.echo(
-        f"Route: {route.kind.value}. Confidence {route.confidence:.2f} against a threshold "
-        f"of {route.threshold:.2f}." + (f" Reason: {route.reason.value}." if route.reason else "")
-    )
-    for match in route.matches[:4]:
-        shown = "passed to the model" if match.entry_id in route.passed else "not passed"
-        click.echo(
-            f"  {match.score:.2f}  {match.entry_id} ({shown}; closest wording: "
-            f"{match.matched!r}, cosine {match.dense:.2f})"
-        )
-    click.echo(f"Written by: {reply.author.value} ({agent.manifest.adapter}, int4).")
+    reply = Agent.load(bot).reply(question)
+    receipt = Receipt.of(reply)
+    if as_json:
+        _print_json({**receipt.to_json(), "text": reply.text, "raw_text": reply.raw_text})
+        return
+    click.echo(receipt.to_text())
     if reply.unsupported:
-        click.echo(
-            f"Rejected for: {'; '.join(reply.unsupported)}. The model wrote: {reply.raw_text}"
-        )
-    click.echo(f"Sources: {', '.join(c.entry_id for c in reply.citations) or 'none'}.")
-    click.echo("Time: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in reply.ms.items()) + ".")
+        click.echo(f"The model wrote: {reply.raw_text}")
     click.echo(f"\n{reply.text}")
 
 
@@ -244,6 +241,7 @@ def chat(bot: Path) -> None:
     """Chat in the terminal."""
     from .conversations import Store, new_key
     from .engine import Agent
+    from .handoff import taken
 
     agent = Agent.load(bot)
     store = Store.beside(bot, agent.config.storage.url)
@@ -262,6 +260,7 @@ def chat(bot: Path) -> None:
             shown += event.delta
             reply = event.reply or reply
         assert reply is not None
+        reply = taken(store, key, reply, agent.config.handoff)
         if reply.text != shown:
             click.echo(("\n" if shown else "") + reply.text, nl=False)
         click.echo("".join(f"\n  [{c.entry_id}]" for c in reply.citations))
@@ -270,32 +269,60 @@ def chat(bot: Path) -> None:
 
 @click.command()
 @_BOT
+@click.argument("number", required=False)
 @_JSON
 @click.option("--csv", "as_csv", is_flag=True, help="FAQ rows to fill in, that `build` reads.")
-def inbox(bot: Path, *, as_json: bool, as_csv: bool) -> None:
-    """Hand-offs, thumbs down and unanswered questions."""
+@click.option("--resend", is_flag=True, help="Send again what was given up.")
+def inbox(bot: Path, *, number: str | None, as_json: bool, as_csv: bool, resend: bool) -> None:
+    """Hand-offs, thumbs down and unanswered questions; with NUMBER, one hand-off's summary."""
     from .artifacts import Manifest
     from .config import load_config
     from .conversations import Store
+    from .handoff import summarize
 
-    Manifest.load(bot)
-    items = Store.beside(bot, load_config(bot / "bot.toml").storage.url).inbox()
+    name = Manifest.load(bot).name
+    store = Store.beside(bot, load_config(bot / "bot.toml").storage.url)
+    if resend:
+        click.echo(f"{store.outbox.resend()} to be sent again by `featherdesk serve`")
+        return
+    if number is not None:
+        summary = summarize(store, number, name)
+        if summary is None:
+            raise FeatherdeskError(f"there is no hand-off {number}; `featherdesk inbox` lists them")
+        if as_json:
+            _print_json(summary.to_json())
+        else:
+            click.echo(summary.to_text(), nl=False)
+        return
+    items = store.inbox()
     if as_json:
-        _print_json([asdict(item) for item in items])
+        _print_json([_item_json(store, item, name) for item in items])
     elif as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(["question", "answer", "kind", "entry_id", "note", "at"])
-        for item in items:
-            writer.writerow(
-                [item.question, item.answer, item.kind, item.entry_id, item.note, item.at]
-            )
+        _write_csv(items)
     else:
         for item in items:
-            click.echo(
-                f"{item.at[:16]}  {item.kind:11} {item.number:8} {item.question}"
-                + (f"  ({item.note})" if item.note else "")
-            )
+            click.echo(_inbox_line(item))
         click.echo(f"{len(items)} to look at")
+
+
+def _item_json(store: "Store", item: "InboxItem", bot: str) -> dict[str, Any]:
+    from .handoff import summarize
+
+    summary = summarize(store, item.number, bot) if item.kind == "handoff" else None
+    return {**asdict(item), "summary": None if summary is None else summary.to_json()}
+
+
+def _write_csv(items: Sequence["InboxItem"]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["question", "answer", "kind", "entry_id", "note", "at"])
+    for item in items:
+        writer.writerow([item.question, item.answer, item.kind, item.entry_id, item.note, item.at])
+
+
+def _inbox_line(item: "InboxItem") -> str:
+    notes = [note for note in (item.note, item.contact, item.delivery) if note]
+    told = f"  ({'; '.join(' '.join(note.split()) for note in notes)})" if notes else ""
+    return f"{item.at[:16]}  {item.kind:11} {item.number:8} {item.question}{told}"
 
 
 @click.command()

@@ -13,12 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from .errors import ConfigError, InputError
 
 __all__ = ["BotConfig", "load_config", "write_config"]
 
 _ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
+_PORTS = {"starttls": 587, "ssl": 465, "none": 25}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,71 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """How a customer reaches a person."""
+    """How a customer reaches a person, and how staff are told that one wants to.
+
+    `webhook` is POSTed to; with `smtp_host` a mail goes to `mail_to` (else `email`). `smtp_tls`
+    is `starttls`, `ssl` or `none`; port 0 is the usual one of each. Secrets stand in the
+    environment: FEATHERDESK_HANDOFF_SECRET, FEATHERDESK_SMTP_PASSWORD.
+    """
 
     email: str = ""
     url: str = ""
     phone: str = ""
     hours: str = ""
+    webhook: str = ""
+    smtp_host: str = ""
+    smtp_port: int = 0
+    smtp_tls: str = "starttls"
+    smtp_user: str = ""
+    smtp_from: str = ""
+    mail_to: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.webhook:
+            _check_webhook(self.webhook)
+        if self.smtp_host:
+            self._check_mail()
+
+    def _check_mail(self) -> None:
+        if self.smtp_tls not in _PORTS:
+            raise ConfigError(
+                f"handoff.smtp_tls must be one of {', '.join(_PORTS)}, not {self.smtp_tls!r}"
+            )
+        if not 0 <= self.smtp_port <= 65535:
+            raise ConfigError(f"handoff.smtp_port must be 0 to 65535, not {self.smtp_port}")
+        if self.smtp_tls == "none" and self.smtp_user and self.smtp_host not in _LOOPBACK:
+            raise ConfigError(
+                'handoff.smtp_tls = "none" would send the password in the clear; '
+                'use "starttls" or "ssl"'
+            )
+        if not self.recipients:
+            raise ConfigError("handoff.smtp_host is set, but neither handoff.mail_to nor email")
+        for address in (*self.recipients, self.sender):
+            if not _ADDRESS.fullmatch(address):
+                raise ConfigError(
+                    f"handoff.mail_to, email and smtp_from must be mail addresses, not {address!r}"
+                )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What staff are told by: `webhook`, `email`, both or nothing."""
+        return ("webhook",) * bool(self.webhook) + ("email",) * bool(self.smtp_host)
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who gets the mail."""
+        return self.mail_to or (self.email,) * bool(self.email)
+
+    @property
+    def sender(self) -> str:
+        """Whom the mail is from."""
+        user = self.smtp_user if _ADDRESS.fullmatch(self.smtp_user) else ""
+        return self.smtp_from or user or self.recipients[0]
+
+    @property
+    def port(self) -> int:
+        """The port of the mail server."""
+        return self.smtp_port or _PORTS[self.smtp_tls]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +164,14 @@ class Page:
     """What the chat page shows; an empty title is the bot's name.
 
     `embed_origins` are the web sites that may show the page in a frame, beside its own.
+    With `receipts` a small link under each reply tells why it came out so.
     """
 
     title: str = ""
     greeting: str = ""
     suggestions: tuple[str, ...] = ()
     embed_origins: tuple[str, ...] = ()
+    receipts: bool = True
 
     def __post_init__(self) -> None:
         for origin in self.embed_origins:
@@ -184,6 +250,22 @@ def load_config(
     return BotConfig(**stages)
 
 
+def _check_webhook(address: str) -> None:
+    """An http(s) address without a user; it is not repeated, since it may hold a secret."""
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not address.isascii() or re.search(r"[\s\x00-\x1f\x7f]", address):
+        raise ConfigError("handoff.webhook must be an address such as https://desk.example/hook")
+    if parts.username or parts.password:
+        raise ConfigError(
+            "handoff.webhook must hold no user or password; "
+            "requests are signed with FEATHERDESK_HANDOFF_SECRET"
+        )
+
+
 def _stage(
     path: Path,
     section: str,
@@ -253,6 +335,7 @@ def write_config(path: Path, name: str, faq: str) -> None:
         "[handoff]",
         '# email = "help@example.com"',
         '# hours = "Mon-Fri 9:00-17:00"',
+        '# webhook = "https://desk.example/hook"',
         "",
         "[page]",
         '# suggestions = ["How long does delivery take?"]',

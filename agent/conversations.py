@@ -1,12 +1,14 @@
 """The store: conversations, thumbs and hand-off requests, through SQLAlchemy.
 
-Personal data is masked before anything is written. SQLite beside the bot unless a URL is given.
-Knows nothing of pages or of how replies are made.
+Personal data is masked before anything is written, but for what a customer leaves on purpose with
+a hand-off. SQLite beside the bot unless a URL is given. Knows nothing of pages or of how replies
+are made.
 """
 
 import json
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +18,17 @@ import sqlalchemy as sql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from .errors import FeatherdeskError
+from .migrate import migrate
+from .outbox import Outbox, deliveries, enqueue, number_of
 from .privacy import masked
+from .receipt import Receipt
 from .types import Reply, RouteKind, Turn
 
-__all__ = ["InboxItem", "Message", "Store", "new_key"]
+__all__ = ["InboxItem", "Message", "Request", "Store", "new_key"]
 
 KEY_BYTES = 24
 _MAX_TEXT = 4000
+_MAX_CONTACT = 200
 
 
 def new_key() -> str:
@@ -64,17 +70,37 @@ class _Handoff(_Base):
     at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
     reason: Mapped[str] = mapped_column(sql.String(40))
     note: Mapped[str] = mapped_column(sql.Text, default="")
+    contact: Mapped[str] = mapped_column(sql.Text, default="", server_default="")
+    revision: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message; `id` is what feedback refers to."""
+    """A stored message; `id` is what feedback refers to, `receipt` a reply's as JSON."""
 
     id: int
     role: str
     text: str
     route: str
     entry_id: str
+    receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A hand-off that was asked for, in the conversation with a key.
+
+    `contact` and `note` are the customer's own words to staff, not masked; each change of them
+    is a new `revision`.
+    """
+
+    number: str
+    key: str
+    at: str
+    reason: str
+    note: str
+    contact: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +114,8 @@ class InboxItem:
     entry_id: str
     note: str
     number: str
+    contact: str = ""
+    delivery: str = ""
 
 
 class Store:
@@ -97,12 +125,15 @@ class Store:
         options = {"connect_args": {"check_same_thread": False}} if "sqlite" in url else {}
         try:
             self._engine = sql.create_engine(url, **options)
-            _Base.metadata.create_all(self._engine)
+            migrate(self._engine, _Base.metadata)
+            self.outbox = Outbox(self._engine)
+            self.outbox.create()
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
             raise FeatherdeskError(
                 f"the conversation store cannot be opened: {_short(error)}; "
                 "check storage.url in bot.toml"
             ) from None
+        self._handing_off = threading.Lock()
 
     @classmethod
     def beside(cls, folder: Path, url: str = "") -> "Store":
@@ -121,13 +152,6 @@ class Store:
 
     def add(self, key: str, question: str, reply: Reply) -> int:
         """Store a question with its reply, masked; returns the reply's id."""
-        receipt = {
-            "ms": dict(reply.ms),
-            "citations": [c.entry_id for c in reply.citations],
-            "threshold": reply.route.threshold,
-            "model": reply.model,
-            "unsupported": list(reply.unsupported),
-        }
         with self._session() as session:
             session.add(
                 _Message(
@@ -146,7 +170,7 @@ class Store:
                 author=reply.author.value,
                 entry_id=reply.entry_id or "",
                 confidence=reply.route.confidence,
-                receipt=json.dumps(receipt),
+                receipt=json.dumps(Receipt.of(reply).to_json(), ensure_ascii=False),
             )
             session.add(told)
             session.flush()
@@ -158,7 +182,23 @@ class Store:
             rows = session.scalars(
                 sql.select(_Message).where(_Message.conversation == key).order_by(_Message.id)
             )
-            return [Message(r.id, r.role, r.text, r.route, r.entry_id) for r in rows]
+            return [Message(r.id, r.role, r.text, r.route, r.entry_id, r.receipt) for r in rows]
+
+    def tell(self, key: str, text: str) -> int:
+        """Store what the bot said of itself, as no answer to a question; returns its id."""
+        with self._session() as session:
+            told = _Message(conversation=key, at=_now(), role="assistant", text=_kept(text))
+            session.add(told)
+            session.flush()
+            return told.id
+
+    def remember(self, key: str, turns: Sequence[Turn]) -> None:
+        """Store the turns that a client holds itself, so that staff can read them."""
+        with self._session() as session:
+            session.add_all(
+                _Message(conversation=key, at=_now(), role=turn.role, text=_kept(turn.content))
+                for turn in turns
+            )
 
     def turns(self, key: str) -> list[Turn]:
         """The conversation as turns for the engine."""
@@ -181,26 +221,52 @@ class Store:
                 session.add(known)
             known.good, known.reason, known.at = good, _kept(reason), _now()
 
-    def hand_off(self, key: str, reason: str, note: str = "") -> str:
+    def hand_off(
+        self,
+        key: str,
+        reason: str,
+        note: str = "",
+        *,
+        contact: str = "",
+        channels: Sequence[str] = (),
+        delay: float = 0.0,
+    ) -> str:
         """Record that a person is wanted; returns the number the customer is told.
 
-        A conversation with an open request keeps its number.
+        A conversation with an open request keeps its number; a new contact or note is added to
+        it. Staff are told through `channels`, after `delay` seconds.
         """
-        with self._session() as session:
+        note, contact = _bare(note)[:_MAX_TEXT], " ".join(_bare(contact).split())[:_MAX_CONTACT]
+        with self._handing_off, self._session() as session:
             known = session.scalar(sql.select(_Handoff).where(_Handoff.conversation == key))
+            new = known is None
             if known is None:
-                known = _Handoff(conversation=key, at=_now(), reason=reason)
+                known = _Handoff(conversation=key, at=_now(), reason=reason, note="", contact="")
                 session.add(known)
-            if note:
-                known.note = _kept(note)
+            changed = (note or known.note, contact or known.contact)
+            if not new and changed != (known.note, known.contact):
+                known.revision, new = known.revision + 1, True
+            known.note, known.contact = changed
             session.flush()
-            return f"H-{known.id:05d}"
+            if new:
+                at = _now().timestamp() + delay
+                enqueue(session.connection(), known.id, known.revision, channels, at)
+            return number_of(known.id)
+
+    def request(self, number: str) -> Request | None:
+        """The hand-off request with a number."""
+        digits = number.removeprefix("H-")
+        if not digits.isdecimal() or len(digits) > 9:
+            return None
+        with self._session() as session:
+            row = session.get(_Handoff, int(digits))
+            return None if row is None else _request(row)
 
     def open_request(self, key: str) -> str | None:
         """The number of a conversation's hand-off request, if it has one."""
         with self._session() as session:
             known = session.scalar(sql.select(_Handoff.id).where(_Handoff.conversation == key))
-            return None if known is None else f"H-{known:05d}"
+            return None if known is None else number_of(known)
 
     def inbox(self) -> list[InboxItem]:
         """Hand-offs, thumbs down and unanswered questions, newest first."""
@@ -213,7 +279,20 @@ class Store:
         self._engine.dispose()
 
 
+def _request(row: _Handoff) -> Request:
+    return Request(
+        number_of(row.id),
+        row.conversation,
+        _iso(row.at),
+        row.reason,
+        row.note,
+        row.contact,
+        row.revision,
+    )
+
+
 def _handoffs(session: Session) -> Iterator[InboxItem]:
+    told = deliveries(session.connection())
     for row in session.scalars(sql.select(_Handoff)):
         asked = session.scalar(
             sql.select(_Message.text)
@@ -222,7 +301,15 @@ def _handoffs(session: Session) -> Iterator[InboxItem]:
             .limit(1)
         )
         yield InboxItem(
-            "handoff", _iso(row.at), asked or "", "", "", row.note or row.reason, f"H-{row.id:05d}"
+            "handoff",
+            _iso(row.at),
+            asked or "",
+            "",
+            "",
+            row.note or row.reason,
+            number_of(row.id),
+            row.contact,
+            told.get(row.id, ""),
         )
 
 
@@ -283,6 +370,11 @@ def _asked_before(session: Session, told: _Message) -> str:
 
 def _kept(text: str) -> str:
     return masked(text)[:_MAX_TEXT].replace("\x00", "")
+
+
+def _bare(text: str) -> str:
+    """Without characters that are neither printed nor a line's end."""
+    return "".join(c for c in text if c.isprintable() or c == "\n").strip()
 
 
 def _now() -> datetime:

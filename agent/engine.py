@@ -18,7 +18,9 @@ from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
 from .index import Index
+from .offers import offered
 from .prompt import REFUSAL, contract_hash, render
+from .receipt import bit_level
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
@@ -56,6 +58,7 @@ class Agent:
     config: BotConfig
     manifest: Manifest
     folder: Path
+    bits: str = ""
 
     @classmethod
     def load(
@@ -98,6 +101,7 @@ class Agent:
             config,
             manifest,
             folder,
+            bit_level(folder / "generator"),
         )
 
     def entry(self, entry_id: str) -> Entry:
@@ -137,12 +141,25 @@ class Agent:
         ms = {"route": _since(began), "total": _since(began)}
         if route.kind in _GENERATING:
             return self._from_entries(route, Author.CURATED, ms)
-        return self._ready(route, question, ms)
+        return offered(self._ready(route, question, ms), history, _language(question))
 
     def stream(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
     ) -> Iterator[StreamEvent]:
-        """Released words as they are written, then the reply."""
+        """Released words as they are written, then the reply as it fits the conversation."""
+        for event in self._events(question, history, stopped):
+            if event.reply is None:
+                yield event
+                continue
+            reply = offered(event.reply, history, _language(question))
+            if reply.author in {Author.MODEL, Author.FALLBACK}:
+                told = self.manifest
+                reply = replace(reply, model=told.adapter, base=told.base, bits=self.bits)
+            yield StreamEvent(event.delta, reply)
+
+    def _events(
+        self, question: str, history: Sequence[Turn], stopped: Callable[[], bool]
+    ) -> Iterator[StreamEvent]:
         began = time.perf_counter()
         question = _bounded(question)
         if not question:
@@ -194,9 +211,12 @@ class Agent:
                 opening = ""
             if not draft.good:
                 break
-        ms["generate"] = _since(began) - ms["route"]
+        written = _since(began)
         raw = "\n\n".join(draft.raw.strip() for draft in drafts)
         reply = self._judged(route, question, entries, raw, drafts[-1], ms)
+        checked = sum(draft.checked for draft in drafts)
+        ms["generate"] = round(written - ms["route"] - checked, 2)
+        ms["check"] = round(_since(began) - written + checked, 2)
         told = replace(
             reply,
             prompt_tokens=sum(draft.prompt_tokens for draft in drafts),
@@ -308,7 +328,10 @@ class Agent:
 
 @dataclass(slots=True)
 class _Draft:
-    """What the model writes to one question, and how far it may be released."""
+    """What the model writes to one question, and how far it may be released.
+
+    `checked` counts the milliseconds that the guard took.
+    """
 
     guard: StreamGuard
     prompt_tokens: int
@@ -316,6 +339,7 @@ class _Draft:
     tokens: list[int] = field(default_factory=list)
     refused: bool = False
     failed: bool = False
+    checked: float = 0.0
 
     @property
     def good(self) -> bool:
@@ -333,7 +357,9 @@ class _Draft:
                     return
                 if REFUSAL.startswith(self.raw):
                     continue
+                began = time.perf_counter()
                 delta = self.guard.feed(self.raw)
+                self.checked += _since(began)
                 if self.guard.failed:
                     return
                 if delta:

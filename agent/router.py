@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .calibration import Calibration, Fit
 from .index import Candidate, Index
+from .offers import answer_to_offer
 from .prompt import MAX_ENTRIES
 from .reranker import Reranker
 from .rewrite import parts, refers_back, turn_before
@@ -22,6 +23,7 @@ from .types import HandoffReason, Match, Route, RouteKind, Turn
 __all__ = ["Router"]
 
 LEAN = 0.4
+NEAR = 0.5
 Vector = NDArray[np.float32]
 
 
@@ -44,7 +46,7 @@ class Router:
         """
         today = today or date.today()
         limits = self.calibration.of(question)
-        talk = smalltalk(question)
+        talk = answer_to_offer(question, history) or smalltalk(question)
         if talk is not None:
             if talk.reply is None:
                 return _route(RouteKind.HANDOFF, limits, (), reason=HandoffReason.REQUESTED)
@@ -118,7 +120,9 @@ class Router:
             return self._answer(matches, limits)
         if best >= limits.clarify:
             return _route(RouteKind.CLARIFY, limits, matches)
-        return _route(RouteKind.HANDOFF, limits, matches, reason=HandoffReason.OUT_OF_SCOPE)
+        near = bool(matches) and best >= NEAR * limits.clarify
+        reason = HandoffReason.LOW_CONFIDENCE if near else HandoffReason.OUT_OF_SCOPE
+        return _route(RouteKind.HANDOFF, limits, matches, reason=reason)
 
     def _answer(self, matches: list[Match], limits: Fit, questions: Sequence[str] = ()) -> Route:
         minimum = max(1, len(questions))

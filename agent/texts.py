@@ -1,6 +1,10 @@
-"""The few sentences the bot says of itself, in English and Chinese."""
+"""The few sentences the bot says of itself, in English and Chinese, and how to know them again."""
 
-__all__ = ["say"]
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["REASONS", "Spoken", "say", "spoken"]
 
 _SENTENCES = {
     "en": {
@@ -9,6 +13,23 @@ _SENTENCES = {
         "clarify": "Which of these do you mean?",
         "closest": "I have no sure answer to that. Is it one of these, or shall I ask a person?",
         "empty": "Please type a question.",
+        "unsure": "I am still not sure what you mean. Is it one of these, or shall I ask a person?",
+        "failed_twice": "I could not help with that either. Would you like to talk to a person?",
+        "angry": "I am sorry for the trouble. Would you like to talk to a person?",
+        "policy": "I may not answer that here. Would you like to talk to a person?",
+        "skill_failed": "That did not work on our side. Would you like to talk to a person?",
+        "again": "I still cannot answer that; you can ask for a person at any time.",
+        "again_2": 'I have no answer to that one either. Type "talk to a person" and I ask one.',
+        "choice": "I have no sure answer to that either. Is it one of these?",
+        "choice_2": "I still do not know for sure. Could it be one of these?",
+        "requested_2": "You will be put through to a person; there is no need to ask again.",
+        "declined": "All right. Ask me anything else.",
+        "asked": "A person will look at this conversation. Your number is {number}.",
+        "asked_before": "A person has been asked already, number {number}.",
+        "asked_before_2": "Your request {number} is waiting for our staff.",
+        "unanswered": "I cannot answer that one; a person has been asked already, number {number}.",
+        "unanswered_2": "I have no answer to that either. Your request {number} is with our staff.",
+        "contact": "Thank you, noted for your request {number}.",
     },
     "zh": {
         "no_answer": "这个问题我没有确切的答案。您想联系人工客服吗？",
@@ -16,10 +37,67 @@ _SENTENCES = {
         "clarify": "您想问的是哪一个？",
         "closest": "这个问题我没有确切的答案。您想问的是下面哪一个，还是要联系人工客服？",
         "empty": "请输入您的问题。",
+        "unsure": "我还是不太明白您的意思。您想问的是下面哪一个，还是要联系人工客服？",
+        "failed_twice": "这个问题我也没能帮上忙。您想联系人工客服吗？",
+        "angry": "很抱歉给您带来不便。您想联系人工客服吗？",
+        "policy": "这个问题我不便在这里回答。您想联系人工客服吗？",
+        "skill_failed": "我们这边出了点问题，没有办成。您想联系人工客服吗？",
+        "again": "这个问题我还是答不上来；您随时可以要求人工客服。",
+        "again_2": "这个问题我也没有答案。输入“人工客服”，我就为您联系。",
+        "choice": "这个问题我也没有确切的答案。您想问的是下面哪一个？",
+        "choice_2": "我还是不能确定。会不会是下面其中一个？",
+        "requested_2": "会为您转接人工客服，无需再次要求。",
+        "declined": "好的，您可以继续问我别的问题。",
+        "asked": "人工客服会查看这段对话，您的编号是 {number}。",
+        "asked_before": "已经为您联系人工客服，编号 {number}。",
+        "asked_before_2": "您的请求 {number} 正在等待人工客服处理。",
+        "unanswered": "这个问题我答不上来；已经为您联系人工客服，编号 {number}。",
+        "unanswered_2": "这个问题我也没有答案。您的请求 {number} 已交给人工客服。",
+        "contact": "谢谢，已记入您的请求 {number}。",
     },
+}
+REASONS = {
+    "requested": "the customer asked for a person",
+    "out_of_scope": "nothing in the FAQ comes near the question",
+    "low_confidence": "something in the FAQ is near, but not near enough",
+    "not_in_entries": "the model found no answer in the nearest entries",
+    "failed_twice": "two questions in a row went without an answer",
+    "angry": "the customer is angry",
+    "skill_failed": "a skill failed",
+    "policy": "a rule forbids the bot to answer",
 }
 
 
-def say(name: str, language: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A sentence of ours by its name, with the number of a request where it tells one."""
+
+    name: str
+    number: str = ""
+
+
+def say(name: str, language: str, number: str = "") -> str:
     """The sentence with a name, in the customer's language (English where we have none)."""
-    return _SENTENCES.get(language, _SENTENCES["en"])[name]
+    return _SENTENCES.get(language, _SENTENCES["en"])[name].replace("{number}", number)
+
+
+def spoken(text: str) -> Spoken | None:
+    """The sentence of ours that a text ends with, whatever its language; None without one.
+
+    It need not be all of the text: a stream that was cut short is followed by such a sentence.
+    """
+    for name, pattern in _patterns():
+        found = pattern.search(text)
+        if found is not None:
+            return Spoken(name, "".join(found.groups()))
+    return None
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """The longest first: one sentence may end with another."""
+    known = [pair for sentences in _SENTENCES.values() for pair in sentences.items()]
+    return tuple(
+        (name, re.compile(r"(H-\d{5,})".join(map(re.escape, sentence.split("{number}"))) + r"\s*$"))
+        for name, sentence in sorted(known, key=lambda pair: -len(pair[1]))
+    )

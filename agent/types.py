@@ -148,6 +148,11 @@ class Handoff:
     reason: HandoffReason
     number: str | None = None
 
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object; the number only where there is one."""
+        told = {"reason": self.reason.value}
+        return told if self.number is None else {**told, "number": self.number}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -155,7 +160,8 @@ class Reply:
 
     `text` was sent, `raw_text` is what the model wrote before the grounding check; `guards` names
     the guards that fired; `ms` holds milliseconds by stage (`route`, `first_token`, `generate`,
-    `total`). `prompt_tokens` and `tokens` are what the model read and wrote: none without it.
+    `check`, `total`). `prompt_tokens` and `tokens` are what the model read and wrote: none without
+    it. `model` (the adapter), `base` and `bits` name the model where one wrote.
     """
 
     text: str
@@ -171,6 +177,8 @@ class Reply:
     prompt_tokens: int = 0
     tokens: int = 0
     model: str = ""
+    base: str = ""
+    bits: str = ""
 
     @property
     def entry_id(self) -> str | None:

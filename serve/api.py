@@ -25,7 +25,9 @@ from ..agent.commands import reply_json
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
-from ..agent.types import Reply, Turn
+from ..agent.handoff import taken
+from ..agent.types import HandoffReason, Reply, Turn
+from .delivery import Courier
 from .embed import embed_script
 from .live import LiveBot
 from .render import plain_text
@@ -89,14 +91,17 @@ class _Metrics:
 def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> FastAPI:
     """The ASGI app. `page` makes the chat page, mounted at / once it is ready."""
     ready = asyncio.Event()
+    courier = Courier(bot.store, bot.agent.manifest.name, lambda: bot.agent.config.handoff)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             mounting = asyncio.create_task(_mount(app, bot, page, stack, ready))
+            courier.start()
             yield
             if not mounting.done():
                 mounting.cancel()
+        await asyncio.to_thread(courier.stop)
         bot.store.close()
 
     app = FastAPI(title="Featherdesk", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -190,13 +195,25 @@ def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
             events = _sse(bot, question, turns[:-1], metrics, counted)
             return StreamingResponse(events, media_type="text/event-stream")
         reply = await bot.agent.areply(question, turns[:-1])
-        await asyncio.to_thread(_finished, bot, question, reply, metrics)
+        reply = await asyncio.to_thread(_finished, bot, question, turns[:-1], reply, metrics)
         return JSONResponse(_whole(bot, reply))
 
 
-def _finished(bot: LiveBot, question: str, reply: Reply, metrics: _Metrics) -> None:
+def _finished(
+    bot: LiveBot, question: str, history: list[Turn], reply: Reply, metrics: _Metrics
+) -> Reply:
+    """Store the turn; the reply to a wish for a person comes back with the request's number.
+
+    The client holds the conversation: it is stored only when staff are to read it.
+    """
     metrics.saw(reply)
-    bot.store.add(f"api-{new_key()}"[:64], question, reply)
+    key = f"api-{new_key()}"[:64]
+    wanted = reply.handoff
+    if wanted and wanted.reason is HandoffReason.REQUESTED and wanted.number is None:
+        bot.store.remember(key, history)
+        reply = taken(bot.store, key, reply, bot.agent.config.handoff)
+    bot.store.add(key, question, reply)
+    return reply
 
 
 def _whole(bot: LiveBot, reply: Reply) -> dict[str, Any]:
@@ -252,11 +269,13 @@ async def _sse(
                     shown += event.delta
                     yield chunk({"content": event.delta})
                 if event.reply is not None:
-                    for last in _last(event.reply, shown, chunk):
+                    reply = await asyncio.to_thread(
+                        _finished, bot, question, history, event.reply, metrics
+                    )
+                    for last in _last(reply, shown, chunk):
                         yield last
                     if counted:
-                        yield chunk({}, choices=[], usage=_usage(event.reply))
-                    await asyncio.to_thread(_finished, bot, question, event.reply, metrics)
+                        yield chunk({}, choices=[], usage=_usage(reply))
         yield "data: [DONE]\n\n"
     except FeatherdeskError as error:
         yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"

@@ -6,16 +6,18 @@ browser; what is shown is what is stored, masked. Knows nothing of routing.
 
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
 from ..agent.config import Handoff
-from ..agent.conversations import Message, new_key
+from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
-from ..agent.types import Citation, Reply, RouteKind
+from ..agent.handoff import ask_for_person, taken
+from ..agent.texts import say, spoken
+from ..agent.types import HandoffReason, Reply, RouteKind
+from .bubbles import Bubble, bubble, reply_bubbles, stored_bubbles
 from .live import LiveBot
 from .render import safe_markdown
 from .words import WORDS, Words, language_of
@@ -23,7 +25,7 @@ from .words import WORDS, Words, language_of
 __all__ = ["create_page"]
 
 _SUGGESTIONS = 4
-Bubble = dict[str, Any]
+GRACE = 45.0  # seconds in which a contact may be left before staff are told without it
 
 
 def create_page(bot: LiveBot) -> FastAPI:
@@ -34,7 +36,7 @@ def create_page(bot: LiveBot) -> FastAPI:
         font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
-    css = (files(__package__) / "page.css").read_text(encoding="utf-8")
+    css, js = ((files(__package__) / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     framed = (files(__package__) / "framed.html").read_text(encoding="utf-8")
     config = bot.agent.config
     page = _Page(bot)
@@ -42,6 +44,7 @@ def create_page(bot: LiveBot) -> FastAPI:
     with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as blocks:
         page.lay_out(title)
         page.connect(blocks)
+        blocks.load(None, js=js)
     blocks.queue(default_concurrency_limit=8, max_size=64)
     shell = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     mounted: FastAPI = gr.mount_gradio_app(
@@ -104,6 +107,14 @@ class _Page:
                 elem_id="reason",
             )
             self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
+        with gr.Column(visible=False, elem_id="reach") as self.reach:
+            self.reach_why = gr.Markdown(words.contact_why, elem_id="reach-why")
+            with gr.Row(elem_id="reach-row"):
+                self.reach_at = _field(words.contact, 120, "reach-at")
+                self.reach_note = _field(words.note, 400, "reach-note")
+                self.reach_send = gr.Button(
+                    words.contact_send, scale=1, min_width=100, elem_id="reach-send"
+                )
         with gr.Row(elem_id="suggestions"):
             self.suggestions = [
                 gr.Button(text, size="sm", elem_classes="suggestion", min_width=160)
@@ -135,7 +146,9 @@ class _Page:
         talk = [self.chatbot, self.question, self.ids, self.choices]
         given = [self.question, self.chatbot, self.ids, self.key, self.language]
         for trigger in (self.question.submit, self.send.click):
-            trigger(self.turn, given, talk, show_progress="hidden", api_visibility="private")
+            trigger(self.turn, given, talk, show_progress="hidden", api_visibility="private").then(
+                self.invite, self.key, self.reach, api_visibility="private"
+            )
         for button in self.suggestions:
             button.click(
                 self.turn,
@@ -166,15 +179,22 @@ class _Page:
             )
         self.person.click(
             self.hand_off,
-            [self.chatbot, self.key, self.language],
-            [self.chatbot, self.key],
+            [self.chatbot, self.ids, self.key, self.language],
+            [self.chatbot, self.ids, self.key, self.reach],
             api_visibility="private",
         )
+        for trigger in (self.reach_at.submit, self.reach_note.submit, self.reach_send.click):
+            trigger(
+                self.reached,
+                [self.chatbot, self.ids, self.key, self.language, self.reach_at, self.reach_note],
+                [self.chatbot, self.ids, self.reach, self.reach_at, self.reach_note],
+                api_visibility="private",
+            )
         for trigger in (self.fresh.click, self.chatbot.clear):
             trigger(
                 self.forget,
                 None,
-                [self.chatbot, self.key, self.ids, self.choices],
+                [self.chatbot, self.key, self.ids, self.choices, self.reach],
                 api_visibility="private",
             )
         labels = [
@@ -186,6 +206,10 @@ class _Page:
             self.reason,
             self.reason_send,
             self.chatbot,
+            self.reach_why,
+            self.reach_at,
+            self.reach_note,
+            self.reach_send,
             *self.suggestions,
         ]
         self.language.change(self.translate, self.language, labels, api_visibility="private")
@@ -209,7 +233,7 @@ class _Page:
             gr.Warning(words.too_long.format(limit=MAX_QUESTION))
             yield shown, question, ids, gr.skip()
             return
-        shown = [*shown, _bubble("user", question), _bubble("assistant", "…")]
+        shown = [*shown, bubble("user", question), bubble("assistant", "…")]
         ids = [*ids, -1, -1]
         yield shown, "", ids, gr.Radio(visible=False)
         text = ""
@@ -218,15 +242,17 @@ class _Page:
             for event in self.bot.agent.stream(question, history):
                 if event.delta:
                     text += event.delta
-                    shown[-1] = _bubble("assistant", text)
+                    shown[-1] = bubble("assistant", text)
                     yield shown, "", ids, gr.skip()
                 if event.reply is not None:
-                    ids[-1] = self.bot.store.add(key, question, event.reply)
-                    shown = [*shown[:-1], *_bubbles(event.reply, words)]
+                    settings = self.bot.agent.config.handoff
+                    reply = taken(self.bot.store, key, event.reply, settings, delay=GRACE)
+                    ids[-1] = self.bot.store.add(key, question, reply)
+                    shown = [*shown[:-1], *reply_bubbles(self.bot.agent, reply, language)]
                     ids = ids + [ids[-1]] * (len(shown) - len(ids))
-                    yield shown, "", ids, self._choices(event.reply, words)
+                    yield shown, "", ids, self._choices(reply, words)
         except FeatherdeskError:
-            shown[-1] = _bubble("assistant", words.offline)
+            shown[-1] = bubble("assistant", words.offline)
             yield shown, "", ids, gr.skip()
 
     def _choices(self, reply: Reply, words: Words) -> gr.Radio:
@@ -255,20 +281,61 @@ class _Page:
             gr.Info(WORDS[language].thanks)
         return gr.Row(visible=False), ""
 
-    def hand_off(self, shown: list[Bubble], key: str, language: str) -> tuple[list[Bubble], str]:
+    def hand_off(
+        self, shown: list[Bubble], ids: list[int], key: str, language: str
+    ) -> tuple[list[Bubble], list[int], str, gr.Column]:
         """Ask for a person; the customer gets a number, and the same one the second time."""
-        words = WORDS[language]
         key = key or new_key()
-        known = self.bot.store.open_request(key)
-        number = known or self.bot.store.hand_off(key, "requested")
-        said = (words.person_known if known else words.person_said).format(number=number)
-        contact = self._contact(bot_handoff(self.bot))
-        text = said + ("  \n" + contact if contact else "")
-        return [*shown, {"role": "assistant", "content": text}], key
+        store, settings = self.bot.store, bot_handoff(self.bot)
+        known = store.open_request(key)
+        number = known or ask_for_person(store, key, settings, delay=GRACE)
+        said = say("asked_before" if known else "asked", language, number)
+        contact = "" if known else self._contact(settings)
+        shown, ids = self._say(shown, ids, key, said, contact)
+        return shown, ids, key, gr.Column(visible=True)
 
-    def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio]:
+    def reached(
+        self,
+        shown: list[Bubble],
+        ids: list[int],
+        key: str,
+        language: str,
+        contact: str,
+        note: str,
+    ) -> tuple[list[Bubble], list[int], gr.Column, str, str]:
+        """Add how the customer can be reached to the request; the conversation keeps none of it."""
+        contact, note = (contact or "").strip(), (note or "").strip()
+        if key and (contact or note):
+            number = self.bot.store.hand_off(
+                key,
+                HandoffReason.REQUESTED.value,
+                note,
+                contact=contact,
+                channels=bot_handoff(self.bot).channels,
+            )
+            shown, ids = self._say(shown, ids, key, say("contact", language, number))
+        return shown, ids, gr.Column(visible=False), "", ""
+
+    def invite(self, key: str) -> gr.Column:
+        """Ask for a contact when a person was wanted in the last turn, and none was left yet."""
+        history = self.bot.store.history(key) if key else []
+        said = spoken(history[-1].text) if history else None
+        return gr.Column(visible=said is not None and said.name == "asked")
+
+    def _say(
+        self, shown: list[Bubble], ids: list[int], key: str, text: str, more: str = ""
+    ) -> tuple[list[Bubble], list[int]]:
+        """Say and store a sentence of ours, unless it was the last thing said."""
+        history = self.bot.store.history(key)
+        if history and history[-1].text == text:
+            return shown, ids
+        told = self.bot.store.tell(key, text)
+        content = safe_markdown(text) + ("  \n" + more if more else "")
+        return [*shown, {"role": "assistant", "content": content}], [*ids, told]
+
+    def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio, gr.Column]:
         """Start a new conversation."""
-        return [], new_key(), [], gr.Radio(visible=False)
+        return [], new_key(), [], gr.Radio(visible=False), gr.Column(visible=False)
 
     def restore(self, key: str, request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
         """Bring a conversation back after a reload."""
@@ -279,21 +346,10 @@ class _Page:
         shown: list[Bubble] = []
         ids: list[int] = []
         for message in self.bot.store.history(key):
-            for bubble in self._stored(message, WORDS[language]):
-                shown.append(bubble)
-                ids.append(message.id)
+            told = stored_bubbles(self.bot.agent, message, language)
+            shown += told
+            ids += [message.id] * len(told)
         return key, shown, ids, language
-
-    def _stored(self, message: Message, words: Words) -> list[Bubble]:
-        bubbles = [_bubble("user" if message.role == "user" else "assistant", message.text)]
-        if message.route in {RouteKind.ANSWER.value, RouteKind.VERBATIM.value}:
-            try:
-                entry = self.bot.agent.entry(message.entry_id)
-            except KeyError:
-                return bubbles
-            cited = Citation(entry.id, entry.answer, entry.question, entry.url)
-            bubbles.append(_source(cited, words))
-        return bubbles
 
     def translate(self, language: str) -> list[object]:
         """The page in another language."""
@@ -308,6 +364,10 @@ class _Page:
             gr.Textbox(label=words.reason, placeholder=words.reason_hint),
             words.reason_send,
             gr.Chatbot(label=words.chat, placeholder=words.greeting.format(name=name)),
+            words.contact_why,
+            gr.Textbox(label=words.contact, placeholder=words.contact),
+            gr.Textbox(label=words.note, placeholder=words.note),
+            words.contact_send,
             *self._suggested(language),
         ]
 
@@ -331,27 +391,19 @@ class _Page:
         return " · ".join(safe_markdown(part) for part in parts if part)
 
 
+def _field(label: str, longest: int, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=label,
+        placeholder=label,
+        show_label=False,
+        container=False,
+        max_length=longest,
+        scale=3,
+        min_width=200,
+        elem_id=elem_id,
+    )
+
+
 def bot_handoff(bot: LiveBot) -> Handoff:
     """How this bot's customers reach a person."""
     return bot.agent.config.handoff
-
-
-def _bubble(role: str, text: str) -> Bubble:
-    return {"role": role, "content": safe_markdown(text)}
-
-
-def _source(citation: Citation, words: Words) -> Bubble:
-    """A source that opens: the curated text with its link."""
-    link = f"\n{citation.url}" if citation.url else ""
-    return {
-        "role": "assistant",
-        "content": safe_markdown(citation.quote + link),
-        "metadata": {"title": f"{words.source}: {citation.question}", "status": "done"},
-    }
-
-
-def _bubbles(reply: Reply, words: Words) -> list[Bubble]:
-    bubbles = [_bubble("assistant", reply.text)]
-    if reply.route.kind in {RouteKind.ANSWER, RouteKind.VERBATIM}:
-        bubbles.extend(_source(citation, words) for citation in reply.citations[:3])
-    return bubbles

@@ -19,10 +19,10 @@ from pydantic import BaseModel, Field
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
+from ..agent.texts import say
 from ..agent.types import Author, Entry, HandoffReason, Reply, RouteKind, Turn
 from .live import LiveBot
 from .render import plain_text
-from .words import WORDS
 
 __all__ = ["Answer", "HandoffRequest", "SearchResult", "Tools"]
 
@@ -151,12 +151,11 @@ class Tools:
 
     def _request(self, key: str, reason: HandoffReason, note: str, language: str) -> HandoffRequest:
         known = self._bot.store.open_request(key)
-        number = self._bot.store.hand_off(key, reason.value, note)
-        words = WORDS[language]
         way = self._bot.agent.config.handoff
+        number = self._bot.store.hand_off(key, reason.value, note, channels=way.channels)
         return HandoffRequest(
             number=number,
-            text=(words.person_known if known else words.person_said).format(number=number),
+            text=say("asked_before" if known else "asked", language, number),
             contact=" · ".join(part for part in (way.email, way.phone, way.url, way.hours) if part),
             conversation=key,
         )

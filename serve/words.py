@@ -13,8 +13,10 @@ class Words:
     placeholder: str
     send: str
     person: str
-    person_said: str
-    person_known: str
+    contact_why: str
+    contact: str
+    note: str
+    contact_send: str
     fresh: str
     suggested: str
     source: str
@@ -35,8 +37,10 @@ WORDS = {
         placeholder="Type your question…",
         send="Send",
         person="Talk to a person",
-        person_said="A person will look at this conversation. Your number is {number}.",
-        person_known="A person has been asked already. Your number is {number}.",
+        contact_why="How can we reach you? Only our staff see this; it does not stay in the chat.",
+        contact="E-mail or phone (optional)",
+        note="Note or order number (optional)",
+        contact_send="Pass on",
         fresh="New chat",
         suggested="You could ask",
         source="Source",
@@ -55,8 +59,10 @@ WORDS = {
         placeholder="请输入您的问题…",
         send="发送",
         person="联系人工客服",
-        person_said="人工客服会查看这段对话，您的编号是 {number}。",
-        person_known="已经为您联系人工客服，您的编号是 {number}。",
+        contact_why="我们怎样联系您？只有客服人员能看到，对话记录里不会保存。",
+        contact="邮箱或电话（选填）",
+        note="备注或订单号（选填）",
+        contact_send="提交",
         fresh="新对话",
         suggested="您可以问",
         source="来源",

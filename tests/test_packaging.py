@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_packages_and_their_data(wheel: Path) -> None:
         "featherdesk/serve/page.css",
         "featherdesk/serve/embed.js",
         "featherdesk/serve/framed.html",
+        "featherdesk/serve/page.js",
         "featherdesk/models/adapters/grounded/adapter_model.safetensors",
         "featherdesk/models/tokenizers/minilm-l6-v2/tokenizer.json",
         "featherdesk/agent/py.typed",

@@ -38,8 +38,22 @@ def test_ask_answers_with_its_source(acme: Path, cli: Any) -> None:
 @pytest.mark.end_to_end
 def test_explain_tells_route_score_and_author(acme: Path, cli: Any) -> None:
     told = cli("explain", acme / "bot", "how long is delivery?").stdout
-    for word in ("Route: answer", "threshold", "Written by", "Sources"):
+    for word in (
+        "Route: answer",
+        "threshold",
+        "Written by",
+        "Sources",
+        "Guards",
+        "int4",
+        "checking",
+    ):
         assert word in told
+    assert "“It takes 3 to 5 days and costs £4.95.”" in told
+    told = json.loads(cli("explain", acme / "bot", "how long is delivery?", "--json").stdout)
+    assert told["considered"][0]["passed"]
+    assert told["bits"] == "int4"
+    assert {"route", "first_token", "generate", "check", "total"} <= set(told["ms"])
+    assert told["text"]
 
 
 @pytest.mark.end_to_end
@@ -68,6 +82,10 @@ def test_batch_keeps_the_order_and_ids(acme: Path, cli: Any, tmp_path: Path) -> 
         "grounded",
         "handoff",
         "ms",
+        "threshold",
+        "guards",
+        "unsupported",
+        "model",
     }
 
 
@@ -137,6 +155,24 @@ def test_the_inbox_can_be_read_back_by_build(acme: Path, cli: Any, tmp_path: Pat
     lines = rows.splitlines()
     filled.write_text("\n".join([lines[0], lines[1].replace("?,,", "?,Lima is.,")]) + "\n")
     assert read_faq(filled)[0].answer == "Lima is."
+
+
+@pytest.mark.end_to_end
+def test_a_person_asked_for_in_the_terminal_is_in_the_inbox(acme: Path, cli: Any) -> None:
+    done = cli("chat", acme / "bot", input="what is the capital of Peru?\nyes please\n\n")
+    assert "Your number is H-0" in done.stdout
+    number = "H-" + done.stdout.split("Your number is H-")[1][:5]
+    told = cli("inbox", acme / "bot", number).stdout
+    assert f"Hand-off {number}" in told
+    assert "customer  what is the capital of Peru?" in told
+    items = json.loads(cli("inbox", acme / "bot", "--json").stdout)
+    [item] = [item for item in items if item["number"] == number]
+    assert item["summary"]["conversation"][0]["text"] == "what is the capital of Peru?"
+    assert number in cli("inbox", acme / "bot").stdout
+    missing = cli("inbox", acme / "bot", "H-99999")
+    assert missing.returncode == 1
+    assert "there is no hand-off H-99999" in missing.stderr
+    assert cli("inbox", acme / "bot", "--resend").stdout.startswith("0 to be sent again")
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,41 @@ def test_a_written_config_reads_back_whatever_the_name(tmp_path: Path) -> None:
     config = load_config(path, environment={})
     assert config.bot.name == 'a "b" \\c'
     assert config.bot.faq == ("x/y.csv",)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('webhook = "ftp://x/y"', "handoff.webhook must be an address such as https"),
+        ('webhook = "desk.example"', "handoff.webhook must be an address"),
+        ('webhook = "https://a b/"', "handoff.webhook must be an address"),
+        ('webhook = "https://x:99999999/"', "handoff.webhook must be an address"),
+        ('webhook = "https://u:s3cret@x/"', "no user or password"),
+        ('smtp_host = "h"', "neither handoff.mail_to nor email"),
+        ('smtp_host = "h"\nmail_to = ["a@b", "nobody"]', "must be mail addresses, not 'nobody'"),
+        ('smtp_host = "h"\nmail_to = "a@b\\nBcc: c@d"', "must be mail addresses"),
+        ('smtp_host = "h"\nemail = "a@b"\nsmtp_tls = "tls"', "starttls, ssl, none, not 'tls'"),
+        ('smtp_host = "h"\nemail = "a@b"\nsmtp_port = 70000', "0 to 65535, not 70000"),
+        (
+            'smtp_host = "h"\nemail = "a@b"\nsmtp_tls = "none"\nsmtp_user = "u"',
+            "password in the clear",
+        ),
+    ],
+)
+def test_a_wrong_hand_off_is_told_without_its_secret(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    with pytest.raises(ConfigError, match=wanted) as told:
+        load_config(_write(tmp_path, f"[handoff]\n{text}\n"), environment={})
+    assert "s3cret" not in str(told.value)
+
+
+def test_hand_off_settings_have_the_usual_defaults(tmp_path: Path) -> None:
+    text = '[handoff]\nemail = "desk@b.example"\nsmtp_host = "mail.b.example"\n'
+    handoff = load_config(_write(tmp_path, text), environment={}).handoff
+    assert (handoff.port, handoff.sender) == (587, "desk@b.example")
+    assert handoff.recipients == ("desk@b.example",)
+    assert handoff.channels == ("email",)
+    more = {"FEATHERDESK_HANDOFF_WEBHOOK": "http://10.0.0.7:8080/in?x=1"}
+    assert load_config(_write(tmp_path, text), more).handoff.channels == ("webhook", "email")
+    assert load_config(_write(tmp_path, ""), environment={}).handoff.channels == ()

@@ -1,8 +1,11 @@
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 from featherdesk.agent.conversations import Store, new_key
 from featherdesk.agent.errors import FeatherdeskError
+from featherdesk.agent.receipt import Receipt
 from featherdesk.agent.types import Author, HandoffReason, Match, Reply, Route, RouteKind
 
 
@@ -76,3 +79,85 @@ def test_hostile_text_is_stored_as_text(store: Store) -> None:
 def test_a_wrong_url_is_a_clear_error() -> None:
     with pytest.raises(FeatherdeskError, match=r"storage\.url"):
         Store("nosuch://x")
+
+
+def test_a_reply_keeps_its_receipt(store: Store) -> None:
+    store.add("k", "how long?", _reply())
+    asked, told = store.history("k")
+    assert Receipt.from_json(asked.receipt) is None
+    assert Receipt.from_json(told.receipt) == Receipt.of(_reply())
+
+
+def test_contact_and_note_are_kept_for_staff_only(store: Store) -> None:
+    number = store.hand_off("k", "requested", "ring me\x00", contact=" a@b.example \r\n Bcc: c ")
+    request = store.request(number)
+    assert request is not None
+    assert (request.contact, request.note, request.revision) == ("a@b.example Bcc: c", "ring me", 1)
+    store.hand_off("k", "requested")
+    assert store.request(number) == request
+    store.hand_off("k", "requested", "ring me late")
+    changed = store.request(number)
+    assert changed is not None
+    assert (changed.contact, changed.note, changed.revision) == (request.contact, "ring me late", 2)
+    assert store.history("k") == []
+
+
+def test_what_the_bot_says_of_itself_is_no_unanswered_question(store: Store) -> None:
+    store.tell("k", "A person will look at this conversation. Your number is H-00001.")
+    assert [m.role for m in store.history("k")] == ["assistant"]
+    assert store.inbox() == []
+
+
+OLD = """
+CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation VARCHAR(64), at DATETIME,
+  role VARCHAR(16), text TEXT, route VARCHAR(16), author VARCHAR(16), entry_id VARCHAR(200),
+  confidence FLOAT, receipt TEXT);
+CREATE TABLE feedback (id INTEGER PRIMARY KEY, message_id INTEGER UNIQUE, at DATETIME,
+  good BOOLEAN, reason TEXT);
+CREATE TABLE handoffs (id INTEGER PRIMARY KEY, conversation VARCHAR(64), at DATETIME,
+  reason VARCHAR(40), note TEXT);
+INSERT INTO messages VALUES (1, 'k', '2026-01-01 10:00:00', 'user', 'hello', '', '', '', 0, '');
+INSERT INTO messages VALUES (2, 'k', '2026-01-01 10:00:01', 'assistant', 'hi', 'answer', 'model',
+  'a', 0.9, '{"ms": {"total": 3}, "citations": ["a"], "threshold": 0.5}');
+INSERT INTO handoffs VALUES (7, 'k', '2026-01-01 10:00:02', 'requested', '');
+"""
+
+
+def test_a_database_of_the_first_version_opens_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.executescript(OLD)
+    old.close()
+    for _ in range(2):
+        store = Store(f"sqlite:///{path}")
+        assert [m.text for m in store.history("k")] == ["hello", "hi"]
+        request = store.request("H-00007")
+        assert request is not None
+        assert (request.contact, request.revision) == ("", 1)
+        assert store.open_request("k") == "H-00007"
+        store.close()
+    store = Store(f"sqlite:///{path}")
+    assert store.hand_off("k", "requested", contact="a@b.example") == "H-00007"
+    assert [item.contact for item in store.inbox()] == ["a@b.example"]
+    store.close()
+
+
+def test_several_processes_may_open_a_database_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    errors: list[FeatherdeskError] = []
+
+    def open_one() -> None:
+        try:
+            Store(url).close()
+        except FeatherdeskError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=open_one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    store = Store(url)
+    assert store.hand_off("k", "requested", channels=("webhook",)) == "H-00001"
+    store.close()

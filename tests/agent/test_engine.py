@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.prompt import REFUSAL
-from featherdesk.agent.types import Author, HandoffReason, RouteKind
+from featherdesk.agent.types import Author, HandoffReason, RouteKind, Turn
 
 ASKED = "when will my package arrive?"
 GOOD = "Standard delivery takes 3 to 5 working days and costs £4.95."
@@ -22,7 +22,8 @@ def test_a_grounded_answer_is_the_models_and_cites_its_entry(
     reply = agent_of(GOOD).reply(ASKED)
     assert (reply.text, reply.author, reply.grounded) == (GOOD, Author.MODEL, True)
     assert [c.entry_id for c in reply.citations] == ["delivery"]
-    assert {"route", "generate", "total", "first_token"} <= set(reply.ms)
+    assert set(reply.ms) == {"route", "generate", "total", "first_token", "check"}
+    assert (reply.base, reply.model) == ("base", "grounded")
 
 
 def test_streamed_words_make_the_reply(agent_of: Callable[[str], Agent]) -> None:
@@ -200,3 +201,41 @@ def test_the_agent_is_a_public_name() -> None:
     import featherdesk
 
     assert featherdesk.Agent is Agent
+
+
+def _talk(agent: Agent, *questions: str) -> list[Turn]:
+    turns: list[Turn] = []
+    for question in questions:
+        reply = agent.reply(question, turns)
+        turns += [Turn("user", question), Turn("assistant", reply.text)]
+    return turns
+
+
+def test_a_person_is_offered_once_and_a_yes_takes_it(agent_of: Callable[[str], Agent]) -> None:
+    agent = agent_of(GOOD)
+    turns = _talk(agent, "write me a poem about cats", "what is the capital of Peru?")
+    assert "Would you like to talk to a person?" in turns[1].content
+    assert "Would you like" not in turns[3].content
+    second = agent.reply("what is the capital of Peru?", turns[:2])
+    assert second.handoff is not None
+    assert second.handoff.reason is HandoffReason.FAILED_TWICE
+    yes = agent.reply("yes please", turns[:2])
+    assert yes.handoff is not None
+    assert yes.handoff.reason is HandoffReason.REQUESTED
+    assert agent.reply("no thanks", turns[:2]).handoff is None
+    assert agent.route("write me a poem about cats", turns).text != turns[3].content
+
+
+def test_a_refusal_after_a_failure_is_failed_twice(agent_of: Callable[[str], Agent]) -> None:
+    agent = agent_of(REFUSAL)
+    turns = _talk(agent, "write me a poem about cats")
+    reply = agent.reply(ASKED, turns)
+    assert reply.handoff is not None
+    assert reply.handoff.reason is HandoffReason.FAILED_TWICE
+    assert reply.route.kind is RouteKind.CLARIFY
+    assert "person" not in reply.text
+
+
+def test_curated_text_names_no_model(agent_of: Callable[[str], Agent]) -> None:
+    reply = agent_of(GOOD).reply("Hello!")
+    assert (reply.base, reply.bits) == ("", "")

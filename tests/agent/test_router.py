@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.index import Index
 from featherdesk.agent.out_of_scope import out_of_scope_questions
 from featherdesk.agent.router import Router
+from featherdesk.agent.texts import say
 from featherdesk.agent.types import Entry, HandoffReason, RouteKind, Turn
 
 
@@ -50,6 +52,23 @@ def test_what_the_faq_does_not_know_is_not_answered(router: Router, question: st
 def test_a_person_asked_for_is_a_hand_off(router: Router) -> None:
     route = router.route("I want to talk to a human")
     assert (route.kind, route.reason) == (RouteKind.HANDOFF, HandoffReason.REQUESTED)
+
+
+def test_near_the_threshold_is_low_confidence_and_far_is_out_of_scope(router: Router) -> None:
+    far = router.route("write me a poem about cats")
+    assert (far.kind, far.reason) == (RouteKind.HANDOFF, HandoffReason.OUT_OF_SCOPE)
+    above = far.confidence * 1.5
+    strict = replace(router.calibration.latin, answer=above, clarify=above)
+    near = replace(router, calibration=replace(router.calibration, latin=strict))
+    route = near.route("write me a poem about cats")
+    assert (route.kind, route.reason) == (RouteKind.HANDOFF, HandoffReason.LOW_CONFIDENCE)
+
+
+def test_a_yes_to_the_offer_of_a_person_is_a_wish_for_one(router: Router) -> None:
+    history = [Turn("user", "Mars?"), Turn("assistant", say("no_answer", "en"))]
+    route = router.route("yes", history)
+    assert (route.kind, route.reason) == (RouteKind.HANDOFF, HandoffReason.REQUESTED)
+    assert router.route("yes").kind is RouteKind.SMALLTALK
 
 
 def test_a_greeting_is_small_talk(router: Router) -> None:

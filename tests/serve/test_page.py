@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from featherdesk.agent.conversations import Store
+from featherdesk.agent.handoff import summarize
 from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.browser]
@@ -118,9 +120,82 @@ def test_a_person_is_asked_for_once(page: Page) -> None:
     assert _bubbles(page).count(f"H-{number}") == 2
 
 
-def test_a_thumb_down_asks_for_the_reason(page: Page, shop: Path) -> None:
-    from featherdesk.agent.conversations import Store
+def test_a_contact_reaches_staff_but_not_the_chat(page: Page, shop: Path) -> None:
+    page.click("#person")
+    expect(page.locator("#chat")).to_contain_text("H-0", timeout=20_000)
+    number = "H-" + _bubbles(page).split("H-")[1][:5]
+    page.fill("#reach-at textarea, #reach-at input", "ann@b.example")
+    page.fill("#reach-note textarea, #reach-note input", "order 4711")
+    page.click("#reach-send")
+    expect(page.locator("#chat")).to_contain_text("noted for your request", timeout=20_000)
+    expect(page.locator("#reach")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#chat")).to_contain_text(number, timeout=60_000)
+    assert "ann@b.example" not in _bubbles(page)
+    store = Store.beside(shop)
+    summary = summarize(store, number)
+    store.close()
+    assert summary is not None
+    assert (summary.contact, summary.note) == ("ann@b.example", "order 4711")
+    assert "ann@b.example" not in str(summary.conversation)
 
+
+def test_a_person_is_offered_once_and_a_yes_takes_it(page: Page, shop: Path) -> None:
+    _ask(page, "what is the capital of Peru?", 1)
+    _ask(page, "write me a poem about cats", 2)
+    assert _bubbles(page).count("Would you like to talk to a person?") == 1
+    _ask(page, "talk to a person", 3)
+    assert "Your number is H-" in _bubbles(page)
+    expect(page.locator("#reach")).to_be_visible()
+    number = "H-" + _bubbles(page).split("H-")[1][:5]
+    _ask(page, "who won the world cup in 1998?", 4)
+    assert "asked already" in _bubbles(page)
+    expect(page.locator("#reach")).to_be_hidden()
+    store = Store.beside(shop)
+    assert [i.number for i in store.inbox() if i.kind == "handoff"].count(number) == 1
+    request = store.request(number)
+    store.close()
+    assert request is not None
+    assert request.reason == "failed_twice"
+
+
+def test_a_receipt_opens_from_a_small_link_and_is_kept(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    _ask(page, "How much is standard UK delivery?", 1)
+    card = page.locator(".receipt").first
+    expect(card).to_be_hidden()
+    page.get_by_text("Why this answer?").click()
+    expect(card).to_be_visible()
+    for words in ("Match", "needed", "£4.95", "source", "int4", "checking"):
+        expect(card).to_contain_text(words)
+    page.locator(".why").scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    if DOCS.is_dir():
+        page.screenshot(path=str(DOCS / "receipt.png"))
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.reload()
+    page.wait_for_selector(".why", timeout=60_000)
+    page.keyboard.press("Tab")
+    page.locator(".why summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".receipt")).to_contain_text("£4.95")
+
+
+def test_copying_gives_words_and_no_receipt(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    _ask(page, "How much is standard UK delivery?", 1)
+    page.locator("#chat button[aria-label*='opy']").nth(1).click()
+    page.wait_for_timeout(500)
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert "£4.95" in copied
+    assert "\\" not in copied
+    assert "<" not in copied
+    assert "Why this answer" not in copied
+
+
+def test_a_thumb_down_asks_for_the_reason(page: Page, shop: Path) -> None:
     _ask(page, "How much is standard UK delivery?", 1)
     page.locator("#chat button[aria-label*='islike']").first.click()
     page.wait_for_selector("#reason textarea, #reason input", timeout=20_000)
@@ -158,7 +233,8 @@ def test_the_page_fits_360_pixels_and_works_by_keyboard(page: Page) -> None:
     page.keyboard.type("How much is standard UK delivery?")
     page.keyboard.press("Enter")
     expect(page.locator("#chat .bot.message")).to_have_count(1, timeout=60_000)
-    page.wait_for_timeout(2500)
+    expect(page.locator(".why")).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(1000)
     if DOCS.is_dir():
         page.screenshot(path=str(DOCS / "chat-phone.png"))
 
