@@ -31,6 +31,7 @@ from .index import Index
 from .ingest import read_faq
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
+from .skillset import open_skills, skill_entries
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -82,7 +83,8 @@ def build(
     steps = _Steps(work, out, start, notify)
     adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
     generator = _generator(config, adapter, out, start, notify)
-    index, calibration = _index(config, entries, steps, out)
+    skills = skill_entries(open_skills(config.skills, config_path.parent.resolve()), entries)
+    index, calibration = _index(config, [*entries, *skills], steps, out)
     limits = _main(calibration)
     share = None
     with atomic_folder(out) as folder:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from .errors import FeatherdeskError
 from .privacy import masked
-from .types import Reply, RouteKind, Turn
+from .types import Reply, RouteKind, SkillUse, Turn
 
 __all__ = ["InboxItem", "Message", "Store", "new_key"]
 
@@ -127,6 +127,7 @@ class Store:
             "threshold": reply.route.threshold,
             "model": reply.model,
             "unsupported": list(reply.unsupported),
+            **({"skill": _skill(reply.skill)} if reply.skill else {}),
         }
         with self._session() as session:
             session.add(
@@ -279,6 +280,11 @@ def _asked_before(session: Session, told: _Message) -> str:
         )
         or ""
     )
+
+
+def _skill(use: SkillUse) -> dict[str, object]:
+    """Names only: no argument's value and no result is kept."""
+    return {"name": use.name, "state": use.state.value, "arguments": list(use.arguments)}
 
 
 def _kept(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from .artifacts import Manifest, verify
 from .calibration import Calibration
 from .config import BotConfig, load_config
+from .dialogue import Dialogue
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
@@ -21,6 +22,7 @@ from .prompt import REFUSAL, contract_hash, render
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
+from .skillset import agreeing, open_skills
 from .texts import say
 from .types import (
     Author,
@@ -54,6 +56,7 @@ class Agent:
     config: BotConfig
     manifest: Manifest
     folder: Path
+    dialogue: Dialogue = field(default_factory=Dialogue)
 
     @classmethod
     def load(
@@ -68,6 +71,7 @@ class Agent:
 
         Raises:
             ArtifactError: the folder is missing, changed, or made under another prompt contract.
+            PluginError: a skill it uses does not load.
         """
         folder = Path(folder)
         manifest = Manifest.load(folder)
@@ -93,6 +97,7 @@ class Agent:
             config,
             manifest,
             folder,
+            Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
         )
 
     def entry(self, entry_id: str) -> Entry:
@@ -122,6 +127,9 @@ class Agent:
         question = _bounded(question)
         route = self.router.route(question, history)
         ms = {"route": _since(began), "total": _since(began)}
+        plan = self.dialogue.plan(question, history, route, self.router)
+        if plan is not None:
+            return self.dialogue.reply(plan, route, ms, run=False)
         if route.kind in _GENERATING:
             return self._from_entries(route, Author.CURATED, ms)
         return self._ready(route, question, ms)
@@ -137,6 +145,10 @@ class Agent:
             return
         route = self.router.route(question, history)
         ms = {"route": _since(began)}
+        plan = self.dialogue.plan(question, history, route, self.router)
+        if plan is not None:
+            yield StreamEvent(reply=_timed(self.dialogue.reply(plan, route, ms), ms, began))
+            return
         if route.kind not in _GENERATING or self.generator is None:
             reply = (
                 self._from_entries(route, Author.CURATED, ms)
@@ -268,8 +280,13 @@ class Agent:
 
     def _choice(self, route: Route, text: str, ms: dict[str, float]) -> Reply:
         """Up to three entries to choose from."""
-        offered = [self.entry(match.entry_id) for match in route.matches[:3]]
-        cited = tuple(_citation(entry) for entry in offered)
+        offered = [(match, self.entry(match.entry_id)) for match in route.matches[:3]]
+        cited = tuple(
+            Citation(entry.id, "", match.matched or entry.question)
+            if entry.skill
+            else _citation(entry)
+            for match, entry in offered
+        )
         return Reply(text, route, Author.CURATED, ms=ms, citations=cited)
 
     def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
