@@ -42,7 +42,8 @@ def _print_json(value: object) -> None:
 
 
 def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
-    """A reply in the format of `batch`."""
+    """A reply in the format of `batch`; a skill's also names it and holds its data."""
+    use = reply.skill
     return {
         "id": identity,
         "route": reply.route.kind.value,
@@ -58,6 +59,18 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "grounded": reply.grounded,
         "handoff": None if reply.handoff is None else {"reason": reply.handoff.reason.value},
         "ms": dict(reply.ms),
+        **(
+            {
+                "skill": {
+                    "name": use.name,
+                    "state": use.state.value,
+                    "arguments": list(use.arguments),
+                    "data": dict(use.data),
+                }
+            }
+            if use
+            else {}
+        ),
     }
 
 
@@ -162,6 +175,9 @@ def explain(bot: Path, question: str) -> None:
             f"  {match.score:.2f}  {match.entry_id} ({shown}; closest wording: "
             f"{match.matched!r}, cosine {match.dense:.2f})"
         )
+    if reply.skill:
+        told = ", ".join(reply.skill.arguments) or "nothing yet"
+        click.echo(f"Skill: {reply.skill.name} ({reply.skill.state.value}); was told: {told}.")
     click.echo(f"Written by: {reply.author.value} ({agent.manifest.adapter}, int4).")
     if reply.unsupported:
         click.echo(
@@ -359,11 +375,23 @@ def plugins() -> None:
 @plugins.command("list")
 @_JSON
 def list_plugins(*, as_json: bool) -> None:
-    """Every plugin with its owner."""
+    """Every plugin with its owner, version and permissions."""
     from .plugins import plugins as found
+    from .skillset import GROUP, permissions
 
+    rows = [
+        {
+            **asdict(plugin),
+            "kind": plugin.kind,
+            "permissions": permissions(plugin.name) if plugin.group == GROUP else "-",
+        }
+        for plugin in found()
+    ]
     if as_json:
-        _print_json([asdict(plugin) for plugin in found()])
+        _print_json(rows)
         return
-    for plugin in found():
-        click.echo(f"{plugin.group:22} {plugin.name:12} {plugin.owner:14} {plugin.value}")
+    for row in rows:
+        click.echo(
+            f"{row['kind']:9} {row['name']:14} {row['owner']:14} {row['version']:9} "
+            f"{row['permissions']}"
+        )
