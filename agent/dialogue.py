@@ -95,6 +95,12 @@ class Dialogue:
     runners: Mapping[str, Runner] = field(default_factory=dict)
     now: Callable[[], datetime] = _utc_now
 
+    def before(self, history: Sequence[Turn]) -> Sequence[Turn]:
+        """What of a conversation a question may lean on: nothing while a skill waits, for then it
+        is an answer to the skill, or a new question."""
+        waits = any(_exchanges(Wording(runner), history) for runner in self.runners.values())
+        return () if waits else history
+
     def plan(
         self,
         question: str,

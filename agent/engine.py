@@ -125,7 +125,7 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        route = self.router.route(question, history)
+        route = self.router.route(question, self.dialogue.before(history))
         ms = {"route": _since(began), "total": _since(began)}
         plan = self.dialogue.plan(question, history, route, self.router)
         if plan is not None:
@@ -143,7 +143,7 @@ class Agent:
         if not question:
             yield StreamEvent(reply=self._empty())
             return
-        route = self.router.route(question, history)
+        route = self.router.route(question, self.dialogue.before(history))
         ms = {"route": _since(began)}
         plan = self.dialogue.plan(question, history, route, self.router)
         if plan is not None:

@@ -5,6 +5,7 @@ It runs in a thread of its own with a time-out. What it raises, a hang or a wron
 few threads. Knows nothing of conversations.
 """
 
+import copy
 import json
 import logging
 import threading
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .arguments import Parameter, parameters_of, problems
 from .errors import SkillError
@@ -31,14 +33,19 @@ _MAX_TEXT = 4000
 
 @dataclass(slots=True)
 class Runner:
-    """A skill in use, with what it declares checked; `clock` counts seconds.
+    """A skill in use, with what it declared when it was opened; `clock` counts seconds.
 
     Python cannot end a thread: one that hangs lives until the process ends, so that the number
     of threads is what is held.
     """
 
     skill: Skill
+    name: str
+    description: str
     risk: Risk
+    confirms: bool
+    timeout: float
+    schema: Mapping[str, Any]
     parameters: tuple[Parameter, ...]
     examples: tuple[str, ...]
     clock: Callable[[], float] = time.monotonic
@@ -60,24 +67,20 @@ class Runner:
         Raises:
             ValueError: what the skill declares cannot be used.
         """
-        timeout = float(skill.timeout)
-        if not 0 < timeout <= _MAX_TIMEOUT:
-            raise ValueError(f"timeout must be over 0 and at most {_MAX_TIMEOUT:g} s: {timeout}")
-        if isinstance(skill.examples, str) or isinstance(examples, str):
-            raise ValueError("examples must be a list of questions")
-        asked = tuple(dict.fromkeys((*skill.examples, *examples)))
-        if not asked or not all(isinstance(text, str) and text.strip() for text in asked):
-            raise ValueError("examples must be questions that call it, at least one")
-        if not isinstance(skill.description, str) or not skill.description.strip():
-            raise ValueError("description must say in a sentence what it does")
-        if not isinstance(skill.confirm, bool):
-            raise ValueError("confirm must be true or false")
-        return cls(skill, Risk(skill.risk), parameters_of(skill.parameters), asked, clock)
-
-    @property
-    def confirms(self) -> bool:
-        """Whether the customer must say yes first."""
-        return self.skill.confirm or self.risk is not Risk.READ
+        asked = _declared(skill, examples)
+        risk, schema = Risk(skill.risk), copy.deepcopy(skill.parameters)
+        return cls(
+            skill=skill,
+            name=str(skill.name),
+            description=skill.description,
+            risk=risk,
+            confirms=skill.confirm or risk is not Risk.READ,
+            timeout=float(skill.timeout),
+            schema=schema,
+            parameters=parameters_of(schema),
+            examples=asked,
+            clock=clock,
+        )
 
     @property
     def paused(self) -> bool:
@@ -93,16 +96,16 @@ class Runner:
         """
         wrong = problems(self.parameters, arguments)
         if wrong:
-            raise SkillError(f"skill {self.skill.name}: {wrong[0]}")
+            raise SkillError(f"skill {self.name}: {wrong[0]}")
         with self._lock:
             if self._is_paused():
-                raise SkillError(f"skill {self.skill.name} is paused")
+                raise SkillError(f"skill {self.name} is paused")
             self._running += 1
         try:
             result = self._called(dict(arguments))
         except SkillError as error:
             self._failed()
-            log.warning("skill %s: %s", self.skill.name, error)
+            log.warning("skill %s: %s", self.name, error)
             raise
         with self._lock:
             self._failures = 0
@@ -126,17 +129,17 @@ class Runner:
             finally:
                 self._leave()
 
-        thread = threading.Thread(target=call, name=f"skill-{self.skill.name}", daemon=True)
+        thread = threading.Thread(target=call, name=f"skill-{self.name}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
             self._leave()
             raise SkillError("no thread could be started") from None
-        thread.join(self.skill.timeout)
+        thread.join(self.timeout)
         if raised:
             raise SkillError(raised[0])
         if not given:
-            raise SkillError(f"no result within {self.skill.timeout:g} s")
+            raise SkillError(f"no result within {self.timeout:g} s")
         return given[0]
 
     def _leave(self) -> None:
@@ -148,6 +151,22 @@ class Runner:
             self._failures += 1
             if self._failures >= FAILURES:
                 self._paused_until = self.clock() + PAUSE
+
+
+def _declared(skill: Skill, more: Sequence[str]) -> tuple[str, ...]:
+    """All examples of a skill; ValueError where something it declares cannot be used."""
+    if not 0 < float(skill.timeout) <= _MAX_TIMEOUT:
+        raise ValueError(f"timeout must be over 0 and at most {_MAX_TIMEOUT:g} s: {skill.timeout}")
+    if not isinstance(skill.confirm, bool):
+        raise ValueError("confirm must be true or false")
+    if not isinstance(skill.description, str) or not skill.description.strip():
+        raise ValueError("description must say in a sentence what it does")
+    if isinstance(skill.examples, str) or isinstance(more, str):
+        raise ValueError("examples must be a list of questions")
+    asked = tuple(dict.fromkeys((*skill.examples, *more)))
+    if not asked or not all(isinstance(text, str) and text.strip() for text in asked):
+        raise ValueError("examples must be questions that call it, at least one")
+    return asked
 
 
 def _place(error: BaseException) -> str:

@@ -37,7 +37,7 @@ def _opened(name: str, told: Mapping[str, Any], folder: Path) -> Runner:
     try:
         skill = factory({**own, "folder": folder})
         runner = Runner.of(skill, told.get("examples", ()))
-        if skill.name != name or runner.risk != factory.risk:
+        if runner.name != name or runner.risk != factory.risk:
             raise ValueError("its name and risk must be those its entry point declares")
     except ConfigError as error:
         raise ConfigError(f"[skills.{name}]: {error}") from None
@@ -112,7 +112,7 @@ def _entry(name: str, runner: Runner, languages: Mapping[bool, Counter[str]]) ->
     return Entry(
         f"{SKILL_ID}{name}",
         asked[0],
-        runner.skill.description,
+        runner.description,
         tuple(asked[1:]),
         language=languages[is_latin(asked[0])].most_common(1)[0][0],
         verbatim=True,

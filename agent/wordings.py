@@ -115,13 +115,13 @@ class Wording:
         return phrase("ask", language).replace("{title}", parameter.title)
 
     def _template(self, language: str) -> str:
-        own = self.runner.skill.parameters.get("x-confirm")
+        own = self.runner.schema.get("x-confirm")
         if own:
             return str(own.get(language) or own["en"])
         gaps = "".join(
             f" {p.title}: {{{p.name}}};" for p in self.runner.parameters if not p.private
         )
-        return phrase("confirm", language).replace("{what}", self.runner.skill.description) + gaps
+        return phrase("confirm", language).replace("{what}", self.runner.description) + gaps
 
     def _shown(self, name: str, values: Mapping[str, object], language: str) -> str:
         if any(p.private for p in self.runner.parameters if p.name == name):

@@ -260,6 +260,16 @@ def test_a_change_of_subject_leaves_the_skill(talk_to: Callable[..., Talk]) -> N
     assert talk("K1234").skill is None
 
 
+def test_a_message_to_a_waiting_skill_leans_on_nothing(talk_to: Callable[..., Talk]) -> None:
+    talk = talk_to()
+    talk("how long does delivery take?")
+    assert talk.agent.dialogue.before(talk.history) == talk.history
+    talk("points balance")
+    assert talk.agent.dialogue.before(talk.history) == ()
+    talk("never mind")
+    assert talk.agent.dialogue.before(talk.history) == talk.history
+
+
 def test_another_skill_or_a_person_can_be_asked_for_meanwhile(talk_to: Callable[..., Talk]) -> None:
     talk = talk_to()
     talk("points balance")
