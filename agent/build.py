@@ -34,6 +34,7 @@ from .out_of_scope import OutOfScope, read_out_of_scope
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
 from .risk import Curve, draw
+from .skillset import open_skills, skill_entries
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -86,7 +87,9 @@ def build(
     steps = _Steps(work, out, start, notify)
     adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
     generator = _generator(config, adapter, out, start, notify)
-    index, calibration = _index(config_path.parent, config, entries, steps, out)
+    skills = skill_entries(open_skills(config.skills, config_path.parent.resolve()), entries)
+    told = [*entries, *skills]
+    index, calibration = _index(config_path.parent, config, told, steps, out)
     limits = _main(calibration)
     share = None
     with atomic_folder(out) as folder:

@@ -46,7 +46,8 @@ def _print_json(value: object) -> None:
 
 
 def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
-    """A reply in the format of `batch`."""
+    """A reply in the format of `batch`; a skill's also names it and holds its data."""
+    use = reply.skill
     return {
         "id": identity,
         "route": reply.route.kind.value,
@@ -66,6 +67,18 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "guards": list(reply.guards),
         "unsupported": list(reply.unsupported),
         "model": model_name(reply.base, reply.model, reply.bits),
+        **(
+            {
+                "skill": {
+                    "name": use.name,
+                    "state": use.state.value,
+                    "arguments": list(use.arguments),
+                    "data": dict(use.data),
+                }
+            }
+            if use
+            else {}
+        ),
     }
 
 
@@ -388,11 +401,23 @@ def plugins() -> None:
 @plugins.command("list")
 @_JSON
 def list_plugins(*, as_json: bool) -> None:
-    """Every plugin with its owner."""
+    """Every plugin with its owner, version and permissions."""
     from .plugins import plugins as found
+    from .skillset import GROUP, permissions
 
+    rows = [
+        {
+            **asdict(plugin),
+            "kind": plugin.kind,
+            "permissions": permissions(plugin.name) if plugin.group == GROUP else "-",
+        }
+        for plugin in found()
+    ]
     if as_json:
-        _print_json([asdict(plugin) for plugin in found()])
+        _print_json(rows)
         return
-    for plugin in found():
-        click.echo(f"{plugin.group:22} {plugin.name:12} {plugin.owner:14} {plugin.value}")
+    for row in rows:
+        click.echo(
+            f"{row['kind']:9} {row['name']:14} {row['owner']:14} {row['version']:9} "
+            f"{row['permissions']}"
+        )

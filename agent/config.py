@@ -203,6 +203,14 @@ class Finetune:
 
 
 @dataclass(frozen=True, slots=True)
+class Skills:
+    """The skills a bot uses, by name; `settings` are their tables, free in form."""
+
+    use: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BotConfig:
     """A whole bot.toml."""
 
@@ -214,6 +222,7 @@ class BotConfig:
     page: Page = field(default_factory=Page)
     storage: Storage = field(default_factory=Storage)
     finetune: Finetune = field(default_factory=Finetune)
+    skills: Skills = field(default_factory=Skills)
 
 
 def load_config(
@@ -246,6 +255,9 @@ def load_config(
         given = data.get(section, {})
         if not isinstance(given, dict):
             raise ConfigError(f"{path}: [{section}] must be a section")
+        if section == "skills":
+            stages[section] = _skills(path, given, environment, flags or {})
+            continue
         stages[section] = _stage(path, section, hints[section], given, environment, flags or {})
     return BotConfig(**stages)
 
@@ -264,6 +276,49 @@ def _check_webhook(address: str) -> None:
             "handoff.webhook must hold no user or password; "
             "requests are signed with FEATHERDESK_HANDOFF_SECRET"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    use: tuple[str, ...] = ()
+
+
+def _skills(
+    path: Path,
+    given: dict[str, Any],
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> Skills:
+    """The list of skills, checked like any key, and a free table for each."""
+    tables = {name: dict(table) for name, table in given.items() if isinstance(table, dict)}
+    listed = {key: value for key, value in given.items() if key not in tables}
+    use = _stage(path, "skills", _Used, listed, environment, flags).use
+    for name in tables:
+        if name not in use:
+            near = _closest(name, dict.fromkeys(use))
+            raise ConfigError(
+                f"{path}: [skills.{name}] is not in skills.use{near}; add it there or drop it"
+            )
+    for name in use:
+        tables.setdefault(name, {}).update(_from_environment(name, use, environment))
+    return Skills(use, tables)
+
+
+def _from_environment(
+    name: str, use: tuple[str, ...], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Settings of a skill given as FEATHERDESK_SKILLS_NAME_KEY, where no longer name fits."""
+    start = _variable(name)
+    longer = tuple(_variable(other) for other in use if _variable(other).startswith(start))
+    return {
+        key.removeprefix(start).lower(): value
+        for key, value in environment.items()
+        if key.startswith(start) and not key.startswith(tuple(n for n in longer if n != start))
+    }
+
+
+def _variable(skill: str) -> str:
+    return f"FEATHERDESK_SKILLS_{skill}_".upper().replace("-", "_")
 
 
 def _stage(

@@ -14,6 +14,7 @@ from .artifacts import Manifest, verify
 from .calibration import Calibration
 from .classifier import TextClassifier
 from .config import BotConfig, load_config
+from .dialogue import Dialogue
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
@@ -24,6 +25,7 @@ from .receipt import bit_level
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
+from .skillset import agreeing, open_skills
 from .texts import say
 from .threads import called, iterated
 from .types import (
@@ -59,6 +61,7 @@ class Agent:
     manifest: Manifest
     folder: Path
     bits: str = ""
+    dialogue: Dialogue = field(default_factory=Dialogue)
 
     @classmethod
     def load(
@@ -73,6 +76,7 @@ class Agent:
 
         Raises:
             ArtifactError: the folder is missing, changed, or made under another prompt contract.
+            PluginError: a skill it uses does not load.
         """
         folder = Path(folder)
         manifest = Manifest.load(folder)
@@ -102,6 +106,7 @@ class Agent:
             manifest,
             folder,
             bit_level(folder / "generator"),
+            Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
         )
 
     def entry(self, entry_id: str) -> Entry:
@@ -137,8 +142,11 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        route = self.router.route(question, history)
+        route = self.router.route(question, self.dialogue.before(history))
         ms = {"route": _since(began), "total": _since(began)}
+        plan = self.dialogue.plan(question, history, route, self.router)
+        if plan is not None:
+            return self.dialogue.reply(plan, route, ms, run=False)
         if route.kind in _GENERATING:
             return self._from_entries(route, Author.CURATED, ms)
         return offered(self._ready(route, question, ms), history, _language(question))
@@ -165,8 +173,12 @@ class Agent:
         if not question:
             yield StreamEvent(reply=self._empty())
             return
-        route = self.router.route(question, history)
+        route = self.router.route(question, self.dialogue.before(history))
         ms = {"route": _since(began)}
+        plan = self.dialogue.plan(question, history, route, self.router)
+        if plan is not None:
+            yield StreamEvent(reply=_timed(self.dialogue.reply(plan, route, ms), ms, began))
+            return
         if route.kind not in _GENERATING or self.generator is None:
             reply = (
                 self._from_entries(route, Author.CURATED, ms)
@@ -301,8 +313,13 @@ class Agent:
 
     def _choice(self, route: Route, text: str, ms: dict[str, float]) -> Reply:
         """Up to three entries to choose from."""
-        offered = [self.entry(match.entry_id) for match in route.matches[:3]]
-        cited = tuple(_citation(entry) for entry in offered)
+        offered = [(match, self.entry(match.entry_id)) for match in route.matches[:3]]
+        cited = tuple(
+            Citation(entry.id, "", match.matched or entry.question)
+            if entry.skill
+            else _citation(entry)
+            for match, entry in offered
+        )
         return Reply(text, route, Author.CURATED, ms=ms, citations=cited)
 
     def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:

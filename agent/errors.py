@@ -7,6 +7,7 @@ FeatherdeskError            exit code 1
 ├── ArtifactError           a bot folder that is missing, changed or made for another version
 ├── MissingExtraError       a package that an extra would have installed
 ├── PluginError             two plugins with one name, or one that does not load
+├── SkillError              a skill raised, hung, or gave back what is no result
 ├── GenerationError         the generator failed or ran out of time
 └── GateError               exit code 3: refused or undecided
 """
@@ -23,6 +24,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "PluginError",
+    "SkillError",
 ]
 
 
@@ -65,6 +67,10 @@ class MissingExtraError(FeatherdeskError):
 
 class PluginError(FeatherdeskError):
     """Two plugins claim one name, or a plugin does not load."""
+
+
+class SkillError(FeatherdeskError):
+    """A skill raised, hung, gave back what is no result, or is paused because it did so before."""
 
 
 class GenerationError(FeatherdeskError):

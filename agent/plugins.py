@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from .errors import PluginError
+from .errors import FeatherdeskError, PluginError
 
 __all__ = ["GROUPS", "Plugin", "load", "plugins"]
 
@@ -15,12 +15,18 @@ GROUPS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A registered part: its group, name, owner (the distribution) and place in the code."""
+    """A registered part: group, name, owner (the distribution), place in the code, version."""
 
     group: str
     name: str
     owner: str
     value: str
+    version: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is: the last word of its group, in the singular."""
+        return self.group.rpartition(".")[2].removesuffix("s")
 
 
 def _found(group: str) -> dict[str, EntryPoint]:
@@ -43,7 +49,7 @@ def _owner(point: EntryPoint) -> str:
 def plugins() -> list[Plugin]:
     """Every registered plugin, by group and name."""
     return [
-        Plugin(group, name, _owner(point), point.value)
+        Plugin(group, name, _owner(point), point.value, point.dist.version if point.dist else "")
         for group in GROUPS
         for name, point in sorted(_found(group).items())
     ]
@@ -60,7 +66,9 @@ def load(group: str, name: str) -> object:
         raise PluginError(f"no plugin {name!r} in {group}")
     try:
         return found[name].load()
-    except (ImportError, AttributeError) as error:
+    except FeatherdeskError:
+        raise
+    except (Exception, SystemExit) as error:  # importing runs somebody else's code
         raise PluginError(
             f"plugin {name!r} of {_owner(found[name])} does not load: {error}"
         ) from error

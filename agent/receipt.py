@@ -15,7 +15,7 @@ from typing import Any
 from .grounding import claims
 from .privacy import masked
 from .texts import REASONS
-from .types import Citation, Reply, RouteKind
+from .types import Citation, Reply, RouteKind, SkillUse
 
 __all__ = ["Cited", "Considered", "Receipt", "bit_level", "model_name", "quotes"]
 
@@ -76,6 +76,7 @@ class Receipt:
     base: str = ""
     adapter: str = ""
     bits: str = ""
+    skill: str = ""
     ms: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -102,6 +103,7 @@ class Receipt:
             base=reply.base,
             adapter=reply.model if reply.base else "",
             bits=reply.bits,
+            skill=_skill(reply.skill),
             ms={name: round(ms, 1) for name, ms in reply.ms.items()},
         )
 
@@ -152,12 +154,21 @@ class Receipt:
             lines.extend(f"    “{words}”" for words in cited.words)
         written = f" ({self.model})" if self.model else ""
         lines.append(f"Written by: {_AUTHORS.get(self.author, self.author)}{written}.")
+        if self.skill:
+            lines.append(f"Skill: {self.skill}.")
         if self.rejected:
             lines.append(f"Rejected for: {'; '.join(self.rejected)}.")
         lines.append(f"Guards that fired: {', '.join(self.guards) or 'none'}.")
         steps = (f"{_STEPS.get(name, name)} {ms:.0f} ms" for name, ms in self.ms.items())
         lines.append(f"Time: {', '.join(steps)}.")
         return "\n".join(lines)
+
+
+def _skill(use: SkillUse | None) -> str:
+    """A skill's part: its name, how far it got, and the names of what it was told."""
+    if use is None:
+        return ""
+    return f"{use.name} ({use.state.value}); was told: {', '.join(use.arguments) or 'nothing yet'}"
 
 
 def model_name(base: str, adapter: str, bits: str) -> str:

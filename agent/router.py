@@ -4,7 +4,7 @@ Knows nothing of models; weights and thresholds come from `calibration`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -68,6 +68,7 @@ class Router:
         vector = self.index.encoder.embed([asked])[0]
         matches = self._whole(asked, vector, (), today or date.today())
         limits = self.calibration.of(question)
+        matches = [match for match in matches if not match.skill]
         return [
             match
             for place, match in enumerate(matches[:MAX_ENTRIES])
@@ -115,7 +116,11 @@ class Router:
         ]
 
     def _decide(self, matches: list[Match], limits: Fit) -> Route:
+        """By the best score; no model judges after the router whether a skill was meant, so that
+        one is called only where few strange questions reach, and offered below."""
         best = matches[0].score if matches else 0.0
+        if matches and matches[0].skill:
+            limits = replace(limits, answer=limits.offer)
         if best >= limits.answer:
             return self._answer(matches, limits)
         if best >= limits.clarify:
@@ -125,12 +130,14 @@ class Router:
         return _route(RouteKind.HANDOFF, limits, matches, reason=reason)
 
     def _answer(self, matches: list[Match], limits: Fit, questions: Sequence[str] = ()) -> Route:
+        if matches[0].skill:
+            return _route(RouteKind.SKILL, limits, matches)
         minimum = max(1, len(questions))
         best = self.index.entries[self.index.place[matches[0].entry_id]]
         passed = [
             m.entry_id
             for place, m in enumerate(matches[:MAX_ENTRIES])
-            if place < minimum or m.score >= limits.accompany * matches[0].score
+            if not m.skill and (place < minimum or m.score >= limits.accompany * matches[0].score)
         ]
         verbatim = best.verbatim or best.language not in self.writes
         return _route(
@@ -165,12 +172,12 @@ def _route(
 
 
 def _all_hold(split: list[list[Match]], limits: Fit) -> bool:
-    """Whether every part of a message has an entry of its own."""
+    """Whether every part of a message has an entry of its own, none of them a skill."""
     tops = [matches[0] for matches in split if matches]
     return (
         len(tops) == len(split)
         and len({match.entry_id for match in tops}) > 1
-        and all(match.score >= limits.answer for match in tops)
+        and all(match.score >= limits.answer and not match.skill for match in tops)
     )
 
 

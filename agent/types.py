@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 __all__ = [
+    "SKILL_ID",
     "Author",
     "Citation",
     "Entry",
@@ -16,9 +17,14 @@ __all__ = [
     "Reply",
     "Route",
     "RouteKind",
+    "SkillState",
+    "SkillUse",
     "StreamEvent",
     "Turn",
 ]
+
+SKILL_ID = "skill:"
+"""How the ids of entries start that stand for a skill; the skill's name follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,11 @@ class Entry:
     def questions(self) -> tuple[str, ...]:
         """The entry's question followed by its variants."""
         return (self.question, *self.variants)
+
+    @property
+    def skill(self) -> str:
+        """The skill this entry stands for; empty for a curated one."""
+        return _skill_of(self.id)
 
     def expired(self, today: date) -> bool:
         """Whether the entry may no longer be answered from."""
@@ -71,6 +82,15 @@ class Match:
     dense: float = 0.0
     lexical: float = 0.0
     matched: str = ""
+
+    @property
+    def skill(self) -> str:
+        """The skill whose questions matched; empty for a curated entry."""
+        return _skill_of(self.entry_id)
+
+
+def _skill_of(entry_id: str) -> str:
+    return entry_id.removeprefix(SKILL_ID) if entry_id.startswith(SKILL_ID) else ""
 
 
 class RouteKind(StrEnum):
@@ -154,6 +174,28 @@ class Handoff:
         return told if self.number is None else {**told, "number": self.number}
 
 
+class SkillState(StrEnum):
+    """How far a skill got in a turn."""
+
+    ASKED = "asked"
+    CONFIRMING = "confirming"
+    READY = "ready"
+    RAN = "ran"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SkillUse:
+    """A skill's part in a reply: how far it got, the names of the arguments it has so far (never
+    their values) and the data of its result."""
+
+    name: str
+    state: SkillState
+    arguments: tuple[str, ...] = ()
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the customer gets, with the receipt of how it came about.
@@ -179,6 +221,7 @@ class Reply:
     model: str = ""
     base: str = ""
     bits: str = ""
+    skill: SkillUse | None = None
 
     @property
     def entry_id(self) -> str | None:

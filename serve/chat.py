@@ -375,9 +375,8 @@ class _Page:
         """Configured suggestions, else questions of different categories."""
         agent = self.bot.agent
         own = list(agent.config.page.suggestions) if language == "en" else []
-        entries = [e for e in agent.router.index.entries if e.language == language] or list(
-            agent.router.index.entries
-        )
+        known = [e for e in agent.router.index.entries if not e.skill]
+        entries = [e for e in known if e.language == language] or known
         seen: set[str] = set()
         for entry in entries:
             if entry.category not in seen:

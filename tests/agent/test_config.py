@@ -94,3 +94,43 @@ def test_hand_off_settings_have_the_usual_defaults(tmp_path: Path) -> None:
     more = {"FEATHERDESK_HANDOFF_WEBHOOK": "http://10.0.0.7:8080/in?x=1"}
     assert load_config(_write(tmp_path, text), more).handoff.channels == ("webhook", "email")
     assert load_config(_write(tmp_path, ""), environment={}).handoff.channels == ()
+
+
+SKILLS = """
+[skills]
+use = ["order", "order_status"]
+[skills.order_status]
+url = "sqlite:///orders.db"
+columns = { number = "no" }
+"""
+
+
+def test_a_skills_table_is_free_in_form(tmp_path: Path) -> None:
+    told = load_config(_write(tmp_path, SKILLS), environment={}).skills
+    assert told.use == ("order", "order_status")
+    assert told.settings["order_status"]["columns"] == {"number": "no"}
+    assert told.settings["order"] == {}
+
+
+def test_a_skills_setting_may_come_from_the_environment(tmp_path: Path) -> None:
+    environment = {
+        "FEATHERDESK_SKILLS_ORDER_STATUS_URL": "postgresql://x",
+        "FEATHERDESK_SKILLS_ORDER_KEY": "k",
+    }
+    told = load_config(_write(tmp_path, SKILLS), environment=environment).skills
+    assert told.settings["order_status"]["url"] == "postgresql://x"
+    assert told.settings["order"] == {"key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("[skills]\nuse = ['hours']\n[skills.hour]\n", "did you mean 'hours'"),
+        ("[skills.hours]\n", "not in skills.use; add it there or drop it"),
+        ("[skills]\nused = ['hours']\n", "did you mean 'use'"),
+        ("[skills]\nuse = 3\n", "must be a list of texts"),
+    ],
+)
+def test_a_wrong_skills_section_says_what_to_do(tmp_path: Path, text: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        load_config(_write(tmp_path, text), environment={})
