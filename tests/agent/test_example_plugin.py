@@ -58,7 +58,7 @@ def test_an_installed_skill_is_asked_and_answers_through_a_bot(
     index = Index.build([*entries, *skill_entries(runners, entries)], MiniLM(encoder_folder, 2))
     manifest = Manifest("b", "b", "h", "none", "p", ("en",), index.encoder.id, 5, ("en",))
     router = Router(index, calibrate(index))
-    agent = Agent(router, None, BotConfig(), manifest, tmp_path, Dialogue(runners))
+    agent = Agent(router, None, BotConfig(), manifest, tmp_path, dialogue=Dialogue(runners))
     whole = agent.reply("how much is it to send a 2 kg parcel to frnace?")
     assert (whole.text, whole.author) == ("Postage to France is £10.00.", Author.SKILL)
     assert whole.route.kind is RouteKind.SKILL

@@ -174,5 +174,7 @@ def test_a_question_is_answered_in_its_language(
     now = datetime(2025, 11, 24, 12, tzinfo=UTC)
     manifest = Manifest("b", "b", "h", "none", "p", ("en",), "e", 3, ("en", "zh"))
     runners = {"opening_hours": Runner.of(OpeningHours(SHOP, lambda: now))}
-    agent = Agent(router, None, BotConfig(), manifest, tmp_path, Dialogue(runners, now=lambda: now))
+    agent = Agent(
+        router, None, BotConfig(), manifest, tmp_path, dialogue=Dialogue(runners, now=lambda: now)
+    )
     assert said in agent.reply(question).text

@@ -210,7 +210,7 @@ def agent(orders: OrderStatus, entries: list[Entry], encoder_folder: Path, tmp_p
     index = Index.build([*entries, *skill_entries(runners, entries)], MiniLM(encoder_folder, 2))
     manifest = Manifest("b", "b", "h", "none", "p", ("en",), index.encoder.id, 5, ("en",))
     router = Router(index, calibrate(index))
-    return Agent(router, None, BotConfig(), manifest, tmp_path, Dialogue(runners))
+    return Agent(router, None, BotConfig(), manifest, tmp_path, dialogue=Dialogue(runners))
 
 
 def test_a_customer_is_asked_for_both_and_told_their_order(agent: Agent, tmp_path: Path) -> None:
