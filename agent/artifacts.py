@@ -27,7 +27,7 @@ __all__ = [
     "verify",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)

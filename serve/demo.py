@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from .. import __version__
-from ..agent.artifacts import Manifest, cache_root, sha256_of
+from ..agent.artifacts import SCHEMA, Manifest, cache_root, sha256_of
 from ..agent.build import build
 from ..agent.catalog import find
 from ..agent.config import load_config
@@ -70,6 +70,7 @@ def _key(sample: Path) -> str:
     readers = [find(name) for name in (ENGLISH, RERANKER)]
     parts = [
         __version__,
+        str(SCHEMA),
         contract_hash(),
         fingerprint(config.generation.base, adapter),
         *(fingerprint(model.base, adapter_folder(model.adapter)) for model in readers),

@@ -54,7 +54,7 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     seal(folder, _manifest())
-    text = (folder / "manifest.json").read_text().replace('"schema": 1', '"schema": 9')
+    text = (folder / "manifest.json").read_text().replace('"schema": 2', '"schema": 9')
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match="schema 9"):
         Manifest.load(folder)
