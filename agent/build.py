@@ -19,7 +19,7 @@ from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
 from .classifier import TextClassifier
 from .config import BotConfig, load_config
-from .encoder import ENGLISH, MultilingualUse, is_latin, open_encoder
+from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError, InputError
 from .generators import (
     adapter_folder,
@@ -252,6 +252,8 @@ def _main(calibration: Calibration) -> Fit:
 def _encoder_id(config: BotConfig, entries: Sequence[Entry]) -> str:
     """The configured encoder; `auto` takes MiniLM for English, both for a mixed FAQ."""
     chosen = config.retrieval.encoder
+    if chosen == WordsOnly.id:
+        return chosen
     if chosen != "auto":
         return "+".join(find(name).id for name in chosen.split("+"))
     english = [entry.language == "en" for entry in entries]
@@ -273,7 +275,12 @@ def _reranker_id(config: BotConfig, entries: Sequence[Entry]) -> str:
 
 
 def _fetch_encoder(identity: str, notify: Notify) -> Path:
-    """The folder with an encoder's files; the multilingual one is an installed package."""
+    """The folder with an encoder's files; the multilingual one is an installed package.
+
+    For an encoder without files it is a path that does not exist.
+    """
+    if identity == WordsOnly.id:
+        return Path(WordsOnly.id)
     folders = [ensure_encoder(name, notify) for name in identity.split("+")]
     return folders[0]
 

@@ -41,7 +41,7 @@ class Bot:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """`encoder` is `auto` (English: MiniLM, else multilingual) or a catalogue id.
+    """`encoder` is `auto` (English: MiniLM, else multilingual), `none` or a catalogue id.
 
     `reranker` reads the best few entries together with the question: `auto` (where a FAQ has
     English entries), `none` or a catalogue id. `classifier` is a folder that `featherdesk classify

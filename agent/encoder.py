@@ -21,6 +21,7 @@ __all__ = [
     "MultilingualUse",
     "Paired",
     "Vectors",
+    "WordsOnly",
     "is_latin",
     "onnxruntime_or_error",
     "open_encoder",
@@ -144,6 +145,22 @@ class Paired:
         return self._english.is_word(word)
 
 
+class WordsOnly:
+    """No vectors at all: words alone find entries."""
+
+    id = "none"
+    dimensions = 1
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Zeros, shape (len(texts), 1)."""
+        return np.zeros((len(texts), 1), np.float32)
+
+    def is_word(self, word: str) -> bool:
+        """Never: whatever the FAQ does not use may be a typing mistake."""
+        del word
+        return False
+
+
 def is_latin(text: str) -> bool:
     """Whether most letters are of the Latin script (true without letters)."""
     letters = [c for c in text if c.isalpha()]
@@ -153,11 +170,13 @@ def is_latin(text: str) -> bool:
 def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
     """The encoder with a catalogue id; `folder` holds its files where it has any.
 
-    `A+B` is the English encoder A beside the multilingual encoder B.
+    `A+B` is the English encoder A beside the multilingual encoder B, `none` none at all.
 
     Raises:
         ArtifactError: the id is unknown or its files are missing.
     """
+    if identity == WordsOnly.id:
+        return WordsOnly()
     english, _, other = identity.partition("+")
     if english == MultilingualUse.id and not other:
         return MultilingualUse(threads or 2)
