@@ -10,10 +10,12 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from .config import BotConfig
+from .guards import Asked, Finding
 from .identities import identities, luhn
 from .phones import phones
 
-__all__ = ["Span", "found", "masked"]
+__all__ = ["PersonalData", "Span", "found", "masked"]
 
 _WORD = r"[^\W\u3040-\u9fff]"
 _EMAIL = re.compile(
@@ -94,6 +96,21 @@ class Span:
     def label(self) -> str:
         """What it is replaced by: its kind, or `id` for every number that names a person."""
         return self.kind if self.kind in _LABELS else "id"
+
+
+class PersonalData:
+    """The guard that takes note of personal data; the store masks it, skills may need it."""
+
+    name = "personal_data"
+    rank = 90
+
+    def __init__(self, config: BotConfig) -> None:
+        del config
+
+    def inspect(self, asked: Asked) -> Finding | None:
+        """Which kinds of personal data a message holds."""
+        kinds = sorted({span.kind for span in found(asked.question)})
+        return Finding(self.name, ", ".join(kinds)) if kinds else None
 
 
 def found(text: str) -> list[Span]:

@@ -1,0 +1,30 @@
+"""Wordings that guards look for, kept as data: regular expressions in TOML files of this package.
+
+A file has `[pieces]`, put in where a pattern says `{{name}}`, and `[patterns]`, lists of which any
+one may match. Knows nothing of what is done with a match.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+
+__all__ = ["wordings"]
+
+
+@lru_cache(maxsize=8)
+def wordings(name: str) -> Mapping[str, re.Pattern[str]]:
+    """The patterns of `name.toml`, each list as one expression that ignores case."""
+    data = tomllib.loads((files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
+    pieces: dict[str, str] = {}
+    for piece, text in data["pieces"].items():
+        pieces[piece] = _filled(text, pieces)
+    return {
+        section: re.compile("|".join(f"(?:{_filled(p, pieces)})" for p in patterns), re.IGNORECASE)
+        for section, patterns in data["patterns"].items()
+    }
+
+
+def _filled(pattern: str, pieces: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match.group(1)], pattern)
