@@ -57,6 +57,7 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "citations": [{"entry_id": c.entry_id, "quote": c.quote} for c in reply.citations],
         "grounded": reply.grounded,
         "handoff": None if reply.handoff is None else {"reason": reply.handoff.reason.value},
+        "guards": list(reply.guards),
         "ms": dict(reply.ms),
     }
 
@@ -167,6 +168,8 @@ def explain(bot: Path, question: str) -> None:
         click.echo(
             f"Rejected for: {'; '.join(reply.unsupported)}. The model wrote: {reply.raw_text}"
         )
+    if reply.guards:
+        click.echo(f"Guards that fired: {', '.join(reply.guards)}.")
     click.echo(f"Sources: {', '.join(c.entry_id for c in reply.citations) or 'none'}.")
     click.echo("Time: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in reply.ms.items()) + ".")
     click.echo(f"\n{reply.text}")

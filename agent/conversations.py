@@ -127,6 +127,7 @@ class Store:
             "threshold": reply.route.threshold,
             "model": reply.model,
             "unsupported": list(reply.unsupported),
+            "guards": list(reply.guards),
         }
         with self._session() as session:
             session.add(

@@ -16,8 +16,9 @@ from .config import BotConfig, load_config
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
+from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
-from .prompt import REFUSAL, contract_hash, render
+from .prompt import REFUSAL, contract_hash, leaks, render
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
@@ -54,6 +55,7 @@ class Agent:
     config: BotConfig
     manifest: Manifest
     folder: Path
+    guards: tuple[Guard, ...] = ()
 
     @classmethod
     def load(
@@ -93,6 +95,7 @@ class Agent:
             config,
             manifest,
             folder,
+            load_guards(config),
         )
 
     def entry(self, entry_id: str) -> Entry:
@@ -120,21 +123,36 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        route = self.router.route(question, history)
+        seen = look(self.guards, Asked(question, _language(question), tuple(history)))
+        if seen.reply is not None:
+            return _timed(seen.reply, {}, began)
+        route = self.router.route(seen.question, seen.history)
         ms = {"route": _since(began), "total": _since(began)}
         if route.kind in _GENERATING:
-            return self._from_entries(route, Author.CURATED, ms)
-        return self._ready(route, question, ms)
+            return seen.marked(self._from_entries(route, Author.CURATED, ms))
+        return seen.marked(self._ready(route, seen.question, ms))
 
     def stream(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
     ) -> Iterator[StreamEvent]:
-        """Released words as they are written, then the reply."""
+        """Released words as they are written, then the reply; guards look at the question first."""
         began = time.perf_counter()
         question = _bounded(question)
         if not question:
             yield StreamEvent(reply=self._empty())
             return
+        seen = look(self.guards, Asked(question, _language(question), tuple(history)))
+        if seen.reply is not None:
+            yield StreamEvent(reply=_timed(seen.reply, {}, began))
+            return
+        for event in self._answered(seen, stopped, began):
+            yield event if event.reply is None else StreamEvent(reply=seen.marked(event.reply))
+
+    def _answered(
+        self, seen: Seen, stopped: Callable[[], bool], began: float
+    ) -> Iterator[StreamEvent]:
+        """What the bot has to say to a question that the guards let through."""
+        question, history = seen.question, seen.history
         route = self.router.route(question, history)
         ms = {"route": _since(began)}
         if route.kind not in _GENERATING or self.generator is None:
@@ -315,7 +333,8 @@ class _Draft:
                 self.tokens.append(step.token)
                 self.raw = generator.decode(self.tokens)
                 self.refused = self.raw.startswith(REFUSAL)
-                if self.refused:
+                self.failed = leaks(self.raw)
+                if self.refused or self.failed:
                     return
                 if REFUSAL.startswith(self.raw):
                     continue

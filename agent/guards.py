@@ -7,18 +7,19 @@ nothing of what the single guards look for.
 
 import difflib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from .config import BotConfig
 from .errors import ConfigError, PluginError
 from .plugins import load, plugins
-from .types import HandoffReason, Turn
+from .types import Author, Handoff, HandoffReason, Reply, Route, RouteKind, Turn
 
 __all__ = ["Asked", "Finding", "Guard", "Seen", "load_guards", "look"]
 
 GROUP = "featherdesk.guards"
+_NO_ANSWER = frozenset({RouteKind.HANDOFF, RouteKind.CLARIFY})
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +38,8 @@ class Finding:
 
     A `reply` ends the turn with that text, with the offer of a person where there is a `reason`;
     `unless_answered` keeps it for the case that the bot has no answer of its own. `question` is
-    what is left to ask where a part of the message must not reach the model.
+    what is left to ask where a part of the message must not reach the model, `history` the turns
+    that are left.
     """
 
     guard: str
@@ -46,6 +48,7 @@ class Finding:
     reason: HandoffReason | None = None
     unless_answered: bool = False
     question: str | None = None
+    history: tuple[Turn, ...] | None = None
 
 
 @runtime_checkable
@@ -75,9 +78,34 @@ class Seen:
     """What all guards said: what is left to ask, who fired, and what is replied instead."""
 
     question: str
+    history: tuple[Turn, ...] = ()
     fired: tuple[str, ...] = ()
     ends: Finding | None = None
     otherwise: Finding | None = None
+
+    @property
+    def reply(self) -> Reply | None:
+        """The reply that ends the turn, if a guard has one."""
+        return None if self.ends is None else self._told(self.ends, {})
+
+    def marked(self, reply: Reply) -> Reply:
+        """A reply that names the guards that fired; theirs instead, where it is no answer."""
+        if self.otherwise is not None and reply.route.kind in _NO_ANSWER:
+            return self._told(self.otherwise, reply.ms)
+        return replace(reply, guards=self.fired)
+
+    def _told(self, finding: Finding, ms: Mapping[str, float]) -> Reply:
+        """A guard's own words, with the offer of a person where it has a reason for one."""
+        reason = finding.reason
+        kind = RouteKind.SMALLTALK if reason is None else RouteKind.HANDOFF
+        return Reply(
+            finding.reply,
+            Route(kind, 1.0, 0.0, reason=reason, reply=finding.reply),
+            Author.CURATED,
+            handoff=None if reason is None else Handoff(reason),
+            guards=self.fired,
+            ms=ms,
+        )
 
 
 def load_guards(config: BotConfig) -> tuple[Guard, ...]:
@@ -110,16 +138,20 @@ def _made(name: str, config: BotConfig) -> Guard:
 def look(guards: Sequence[Guard], asked: Asked) -> Seen:
     """Let every guard look at a message; the first that replies decides the reply."""
     fired: list[str] = []
-    question = asked.question
+    question, history = asked.question, asked.history
     ends = otherwise = None
     for guard in guards:
         try:
             finding = guard.inspect(asked)
             if finding is None:
                 continue
+            if not isinstance(finding, Finding):
+                raise TypeError("not a finding")
             fired.append(guard.name)
             if finding.question is not None:
                 question = finding.question
+            if finding.history is not None:
+                history = finding.history
             if finding.reply and finding.unless_answered:
                 otherwise = otherwise or finding
             elif finding.reply:
@@ -127,4 +159,4 @@ def look(guards: Sequence[Guard], asked: Asked) -> Seen:
         except Exception as error:  # noqa: BLE001 - a plugin's fault must not cost the answer
             log.warning("guard %s failed: %s", guard.name, type(error).__name__)
             fired.append(f"{guard.name} (failed)")
-    return Seen(question, tuple(fired), ends, otherwise)
+    return Seen(question, history, tuple(fired), ends, otherwise)

@@ -253,7 +253,7 @@ def _identity(
     )
 
 
-_TOKEN = r"(?=(?:[A-Z-]*\d){3})[A-Z0-9][A-Z0-9-]{4,18}"
+_TOKEN = r"(?=(?:[A-Z-]{0,18}\d){3})[A-Z0-9][A-Z0-9-]{4,18}"
 _PAPERS = (
     r"(?:passport|driv(?:er|ing)(?:['’]?s)? licen[cs]e|identity card|national id|id card|"
     r"personalausweis\w*|reisepass\w*|护照|身份证|驾驶证|驾照)"

@@ -1,7 +1,7 @@
 """Abuse gets one calm line; swearing at a product, and real questions, get their answer."""
 
 import pytest
-from featherdesk.agent.abuse import Abuse, abuse, asks_something, unmasked
+from featherdesk.agent.abuse import Abuse
 from featherdesk.agent.config import BotConfig
 from featherdesk.agent.guards import Asked, Finding
 from featherdesk.agent.texts import say

@@ -1,10 +1,7 @@
 """Distress is recognized in our own words, and figures of speech pass."""
 
 import pytest
-from featherdesk.agent.config import BotConfig, Guards
-from featherdesk.agent.distress import Distress, distress
-from featherdesk.agent.guards import Asked
-from featherdesk.agent.types import HandoffReason
+from featherdesk.agent.distress import distress
 
 SELF_HARM = [
     "i dont want to be here anymore",
