@@ -1,12 +1,13 @@
 """The store: conversations, thumbs and hand-off requests, through SQLAlchemy.
 
-Personal data is masked before anything is written. SQLite beside the bot unless a URL is given.
-Knows nothing of pages or of how replies are made.
+Personal data is masked by pattern before anything is written; names are taken out right after it,
+in the background. SQLite beside the bot unless a URL is given. Knows nothing of pages or of how
+replies are made.
 """
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +17,16 @@ import sqlalchemy as sql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from .errors import FeatherdeskError
+from .outbox import Outbox
 from .privacy import masked
+from .redaction import Finder, NameFinder, Redactor, public_words, wanted
 from .types import Reply, RouteKind, Turn
 
 __all__ = ["InboxItem", "Message", "Store", "new_key"]
 
 KEY_BYTES = 24
 _MAX_TEXT = 4000
+_MARGIN = 100
 
 
 def new_key() -> str:
@@ -93,6 +97,9 @@ class InboxItem:
 class Store:
     """Conversations in a database; safe to use from several threads."""
 
+    _outbox: Outbox | None = None
+    _redactor: Redactor | None = None
+
     def __init__(self, url: str) -> None:
         options = {"connect_args": {"check_same_thread": False}} if "sqlite" in url else {}
         try:
@@ -105,9 +112,32 @@ class Store:
             ) from None
 
     @classmethod
-    def beside(cls, folder: Path, url: str = "") -> "Store":
-        """The store of a bot: its configured URL, or conversations.db beside the bot folder."""
-        return cls(url or f"sqlite:///{(folder.resolve().parent / 'conversations.db').as_posix()}")
+    def beside(cls, folder: Path, url: str = "", redact_names: str = "off") -> "Store":
+        """The store of a bot: its configured URL, or conversations.db beside the bot folder.
+
+        `redact_names` is the setting of bot.toml, for who writes.
+
+        Raises:
+            MissingExtraError: it is `on` and the extra `pii` is not installed.
+        """
+        redact = wanted(redact_names)
+        here = f"sqlite:///{(folder.resolve().parent / 'conversations.db').as_posix()}"
+        store = cls(url or here)
+        if redact:
+            words = public_words(folder / "knowledge" / "entries.jsonl")
+            store.redact_with(NameFinder(words))
+        return store
+
+    def redact_with(self, finder: Finder) -> None:
+        """Let names be taken out of what is stored from now on, and of what still waits."""
+        self._outbox = Outbox(self._engine)
+        self._redactor = Redactor(self._outbox, finder)
+        self._redactor.wake()
+
+    def _later(self, session: Session, place: str, row: int) -> None:
+        """Let the text of a row wait for the redactor, in the transaction that stores it."""
+        if self._outbox is not None:
+            self._outbox.put(session, place, row)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -129,20 +159,22 @@ class Store:
             "unsupported": list(reply.unsupported),
             "guards": list(reply.guards),
         }
+        public = (reply.route.reply, *(citation.quote for citation in reply.citations))
         with self._session() as session:
-            session.add(
-                _Message(
-                    conversation=key,
-                    at=_now(),
-                    role="user",
-                    text=_kept(question),
-                )
+            asked = _Message(
+                conversation=key,
+                at=_now(),
+                role="user",
+                text=_kept(question),
             )
+            session.add(asked)
+            session.flush()
+            self._later(session, "messages", asked.id)
             told = _Message(
                 conversation=key,
                 at=_now(),
                 role="assistant",
-                text=_kept(reply.text),
+                text=_kept(reply.text, public),
                 route=reply.route.kind.value,
                 author=reply.author.value,
                 entry_id=reply.entry_id or "",
@@ -151,7 +183,9 @@ class Store:
             )
             session.add(told)
             session.flush()
-            return told.id
+            number = told.id
+        self._wake()
+        return number
 
     def history(self, key: str) -> list[Message]:
         """The messages of a conversation, oldest first."""
@@ -181,6 +215,9 @@ class Store:
                 known = _Feedback(message_id=message_id, at=_now(), good=good)
                 session.add(known)
             known.good, known.reason, known.at = good, _kept(reason), _now()
+            session.flush()
+            self._later(session, "feedback", known.id)
+        self._wake()
 
     def hand_off(self, key: str, reason: str, note: str = "") -> str:
         """Record that a person is wanted; returns the number the customer is told.
@@ -195,7 +232,10 @@ class Store:
             if note:
                 known.note = _kept(note)
             session.flush()
-            return f"H-{known.id:05d}"
+            self._later(session, "handoffs", known.id)
+            number = f"H-{known.id:05d}"
+        self._wake()
+        return number
 
     def open_request(self, key: str) -> str | None:
         """The number of a conversation's hand-off request, if it has one."""
@@ -209,8 +249,14 @@ class Store:
             items = [*_handoffs(session), *_thumbs_down(session), *_unanswered(session)]
         return sorted(items, key=lambda item: item.at, reverse=True)
 
+    def _wake(self) -> None:
+        if self._redactor is not None:
+            self._redactor.wake()
+
     def close(self) -> None:
-        """Give the connections back."""
+        """Take names out of what still waits, and give the connections back."""
+        if self._redactor is not None:
+            self._redactor.close()
         self._engine.dispose()
 
 
@@ -282,8 +328,9 @@ def _asked_before(session: Session, told: _Message) -> str:
     )
 
 
-def _kept(text: str) -> str:
-    return masked(text)[:_MAX_TEXT].replace("\x00", "")
+def _kept(text: str, public: Sequence[str] = ()) -> str:
+    """What is stored of a text; what a public text holds is no personal data."""
+    return masked(text[: _MAX_TEXT + _MARGIN], public)[:_MAX_TEXT].replace("\x00", "")
 
 
 def _now() -> datetime:

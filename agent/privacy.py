@@ -1,8 +1,8 @@
 """Finds personal data by pattern, and masks it before anything is stored.
 
 Cards must pass the Luhn check and begin like a card, IBANs their mod-97 check (ISO 13616),
-identity numbers their country's own, so that order numbers stay readable. Names and postal
-addresses are not recognized here: see `names`.
+identity numbers their country's own, so that order numbers stay readable. Names of people are not
+recognized here: see `names`.
 """
 
 import ipaddress
@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from .addresses import addresses
 from .config import BotConfig
 from .guards import Asked, Finding
 from .identities import identities, luhn
@@ -81,7 +82,7 @@ _PLAIN = str.maketrans(
     | dict.fromkeys("\u00a0\u2007\u202f\u3000", " ")
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
 )
-_LABELS = frozenset({"card", "iban", "e-mail", "phone", "ip address", "date of birth"})
+_LABELS = frozenset({"card", "iban", "e-mail", "phone", "ip address", "date of birth", "address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,9 @@ def _candidates(text: str) -> Iterator[Span]:
     sure = [span for span in ids if span.kind in {"za_id", "fr_insee", "papers", "bank_account"}]
     calls = [Span("phone", *told) for told in phones(text)]
     abroad = [span for span in calls if text[span.start] == "+"]
-    yield from (*abroad, *sure, *cards, *ids, *_addresses(text), *calls)
+    yield from (*abroad, *sure, *cards, *ids, *_machines(text), *calls)
+    for start, end in addresses(text):
+        yield Span("address", start, end)
 
 
 def _iban_end(text: str) -> int:
@@ -177,7 +180,7 @@ def _is_card(match: re.Match[str]) -> bool:
     return named is not None and len(digits) > 12
 
 
-def _addresses(text: str) -> Iterator[Span]:
+def _machines(text: str) -> Iterator[Span]:
     """Internet addresses of machines."""
     for pattern in (_IPV4, _IPV6):
         for match in pattern.finditer(text):

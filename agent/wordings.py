@@ -1,7 +1,8 @@
 """Wordings that guards look for, kept as data: regular expressions in TOML files of this package.
 
 A file has `[pieces]`, put in where a pattern says `{{name}}`, and `[patterns]`, lists of which any
-one may match. Knows nothing of what is done with a match.
+one may match; `case = "exact"` makes them mind capital letters. Knows nothing of what is done
+with a match.
 """
 
 import re
@@ -15,13 +16,14 @@ __all__ = ["wordings"]
 
 @lru_cache(maxsize=8)
 def wordings(name: str) -> Mapping[str, re.Pattern[str]]:
-    """The patterns of `name.toml`, each list as one expression that ignores case."""
+    """The patterns of `name.toml`, each list as one expression."""
     data = tomllib.loads((files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
+    flags = re.NOFLAG if data.get("case") == "exact" else re.IGNORECASE
     pieces: dict[str, str] = {}
     for piece, text in data["pieces"].items():
         pieces[piece] = _filled(text, pieces)
     return {
-        section: re.compile("|".join(f"(?:{_filled(p, pieces)})" for p in patterns), re.IGNORECASE)
+        section: re.compile("|".join(f"(?:{_filled(p, pieces)})" for p in patterns), flags)
         for section, patterns in data["patterns"].items()
     }
 
