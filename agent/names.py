@@ -38,9 +38,9 @@ _NEVER = frozenset(
 )
 _PROPER = frozenset(("NNP", "NNPS"))
 _ACRONYM = 4
-_INITIALS = re.compile(
+_BETWEEN = re.compile(
     r"(?:[ ](?:[A-Z]\.?|van|de|von|der|den|la|di|da|dos|del|le|du|bin|al|el|ten|ter)){1,3}[ ]"
-    r"|[ '’-]"
+    r"|[ '’-]|(?<=[ -][A-Z])\.[ ]"
 )
 
 
@@ -114,7 +114,7 @@ def _merged(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]
     """Words of one name as one span, with the initials and particles between them."""
     merged: list[tuple[int, int]] = []
     for start, end in spans:
-        if merged and (start <= merged[-1][1] or _INITIALS.fullmatch(text[merged[-1][1] : start])):
+        if merged and (start <= merged[-1][1] or _BETWEEN.fullmatch(text, merged[-1][1], start)):
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
