@@ -76,7 +76,7 @@ def kept(text: str) -> str:
             given += 1
         elif not given or sentence.rstrip("\"'”’) ").endswith(("?", "？")):
             free.append(sentence)
-    says = any(len(re.findall(r"[^\W\d_]{2,}|[一-鿿]", s)) >= 3 for s in free)
+    says = any(len(re.findall(r"[^\W\d_一-鿿]{2,}|[一-鿿]", s)) >= 3 for s in free)
     return " ".join(free) if says and given < _MANY else ""
 
 
