@@ -30,6 +30,7 @@ from .generators import (
 )
 from .index import Index
 from .ingest import read_faq
+from .injection import disarmed
 from .out_of_scope import OutOfScope, read_out_of_scope
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
@@ -83,6 +84,8 @@ def build(
     if start is not None and start not in STEPS:
         raise ConfigError(f"--from {start}: no such step; steps are {', '.join(STEPS)}")
     entries = _entries(config_path, config)
+    if "injection" not in config.guards.off:
+        entries = _disarmed(entries, notify)
     work = out.parent / f".{out.name}.work"
     steps = _Steps(work, out, start, notify)
     adapter = _adapter(config_path, config, steps, finetune=finetune, start=start)
@@ -133,6 +136,18 @@ def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
             )
         seen[entry.id] = entry
     return entries
+
+
+def _disarmed(entries: Sequence[Entry], notify: Notify) -> list[Entry]:
+    """The entries without what reads like an instruction to the model."""
+    clean = []
+    for entry in entries:
+        safe, found = disarmed(entry)
+        for sentence in found:
+            notify(f"warning: {entry.source}: left out, reads like an instruction: {sentence!r}")
+        if safe is not None:
+            clean.append(safe)
+    return clean
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from rapidfuzz import fuzz
 from .errors import InputError
 from .grounding import claims, unsupported
 from .ingest import files_of, read_raw, to_row
+from .injection import disarmed
 from .lexical import words
 from .types import Entry
 
@@ -109,6 +110,14 @@ def _single(entries: Sequence[Entry], today: date) -> Iterator[Finding]:
                 "info",
                 (entry.source,),
                 "has one wording only; two or three more make it easier to find",
+            )
+        for sentence in disarmed(entry)[1]:
+            yield Finding(
+                "instruction",
+                "warning",
+                (entry.source,),
+                f"entry reads like an instruction to the model: {sentence[:120]!r}; `build` leaves "
+                "it out; reword it, or mark the entry verbatim",
             )
         if len(entry.answer) > _LONG:
             yield Finding(

@@ -257,16 +257,11 @@ def chat(bot: Path) -> None:
     from .handoff import taken
 
     agent = Agent.load(bot)
-    store = Store.beside(bot, agent.config.storage.url)
+    storage = agent.config.storage
+    store = Store.beside(bot, storage.url, storage.redact_names)
     key = new_key()
     _say("Type a question; an empty line ends the chat.")
-    while True:
-        try:
-            question = input("> ").strip()
-        except EOFError:
-            return
-        if not question:
-            return
+    for question in _typed():
         shown, reply = "", None
         for event in agent.stream(question, store.turns(key)):
             click.echo(event.delta, nl=False)
@@ -278,6 +273,19 @@ def chat(bot: Path) -> None:
             click.echo(("\n" if shown else "") + reply.text, nl=False)
         click.echo("".join(f"\n  [{c.entry_id}]" for c in reply.citations))
         store.add(key, question, reply)
+    store.close()
+
+
+def _typed() -> Iterator[str]:
+    """Lines typed until an empty one."""
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            return
+        if not question:
+            return
+        yield question
 
 
 @click.command()

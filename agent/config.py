@@ -184,9 +184,29 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where conversations are kept; empty: conversations.db beside bot.toml."""
+    """Where conversations are kept; empty: conversations.db beside bot.toml.
+
+    `redact_names` takes names and addresses out of what is stored: `auto` (where the extra `pii`
+    is installed), `on` or `off`.
+    """
 
     url: str = ""
+    redact_names: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.redact_names not in {"auto", "on", "off"}:
+            raise ConfigError(
+                f"storage.redact_names must be auto, on or off, not {self.redact_names!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """Guards that are switched off by name, and what a person in distress is told."""
+
+    off: tuple[str, ...] = ()
+    help_line: str = ""
+    help_line_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +241,7 @@ class BotConfig:
     handoff: Handoff = field(default_factory=Handoff)
     page: Page = field(default_factory=Page)
     storage: Storage = field(default_factory=Storage)
+    guards: Guards = field(default_factory=Guards)
     finetune: Finetune = field(default_factory=Finetune)
     skills: Skills = field(default_factory=Skills)
 

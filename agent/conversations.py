@@ -1,8 +1,8 @@
 """The store: conversations, thumbs and hand-off requests, through SQLAlchemy.
 
-Personal data is masked before anything is written, but for what a customer leaves on purpose with
-a hand-off. SQLite beside the bot unless a URL is given. Knows nothing of pages or of how replies
-are made.
+Personal data is masked by pattern before anything is written, but for what a customer leaves on
+purpose with a hand-off; names are taken out right after it, in the background. SQLite beside the
+bot unless a URL is given. Knows nothing of pages or of how replies are made.
 """
 
 import json
@@ -22,13 +22,16 @@ from .migrate import migrate
 from .outbox import Outbox, deliveries, enqueue, number_of
 from .privacy import masked
 from .receipt import Receipt
+from .redaction import Finder, NameFinder, Redactor, public_words, wanted
 from .types import Reply, RouteKind, Turn
+from .unredacted import Unredacted
 
 __all__ = ["InboxItem", "Message", "Request", "Store", "new_key"]
 
 KEY_BYTES = 24
 _MAX_TEXT = 4000
 _MAX_CONTACT = 200
+_MARGIN = 100
 
 
 def new_key() -> str:
@@ -121,6 +124,9 @@ class InboxItem:
 class Store:
     """Conversations in a database; safe to use from several threads."""
 
+    _unredacted: Unredacted | None = None
+    _redactor: Redactor | None = None
+
     def __init__(self, url: str) -> None:
         options = {"connect_args": {"check_same_thread": False}} if "sqlite" in url else {}
         try:
@@ -136,9 +142,32 @@ class Store:
         self._handing_off = threading.Lock()
 
     @classmethod
-    def beside(cls, folder: Path, url: str = "") -> "Store":
-        """The store of a bot: its configured URL, or conversations.db beside the bot folder."""
-        return cls(url or f"sqlite:///{(folder.resolve().parent / 'conversations.db').as_posix()}")
+    def beside(cls, folder: Path, url: str = "", redact_names: str = "off") -> "Store":
+        """The store of a bot: its configured URL, or conversations.db beside the bot folder.
+
+        `redact_names` is the setting of bot.toml, for who writes.
+
+        Raises:
+            MissingExtraError: it is `on` and the extra `pii` is not installed.
+        """
+        redact = wanted(redact_names)
+        here = f"sqlite:///{(folder.resolve().parent / 'conversations.db').as_posix()}"
+        store = cls(url or here)
+        if redact:
+            words = public_words(folder / "knowledge" / "entries.jsonl")
+            store.redact_with(NameFinder(words))
+        return store
+
+    def redact_with(self, finder: Finder) -> None:
+        """Let names be taken out of what is stored from now on, and of what still waits."""
+        self._unredacted = Unredacted(self._engine)
+        self._redactor = Redactor(self._unredacted, finder)
+        self._redactor.wake()
+
+    def _later(self, session: Session, place: str, row: int) -> None:
+        """Let the text of a row wait for the redactor, in the transaction that stores it."""
+        if self._unredacted is not None:
+            self._unredacted.put(session, place, row)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -152,20 +181,22 @@ class Store:
 
     def add(self, key: str, question: str, reply: Reply) -> int:
         """Store a question with its reply, masked; returns the reply's id."""
+        public = (reply.route.reply, *(citation.quote for citation in reply.citations))
         with self._session() as session:
-            session.add(
-                _Message(
-                    conversation=key,
-                    at=_now(),
-                    role="user",
-                    text=_kept(question),
-                )
+            asked = _Message(
+                conversation=key,
+                at=_now(),
+                role="user",
+                text=_kept(question),
             )
+            session.add(asked)
+            session.flush()
+            self._later(session, "messages", asked.id)
             told = _Message(
                 conversation=key,
                 at=_now(),
                 role="assistant",
-                text=_kept(reply.text),
+                text=_kept(reply.text, public),
                 route=reply.route.kind.value,
                 author=reply.author.value,
                 entry_id=reply.entry_id or "",
@@ -174,7 +205,9 @@ class Store:
             )
             session.add(told)
             session.flush()
-            return told.id
+            number = told.id
+        self._wake()
+        return number
 
     def history(self, key: str) -> list[Message]:
         """The messages of a conversation, oldest first."""
@@ -220,6 +253,9 @@ class Store:
                 known = _Feedback(message_id=message_id, at=_now(), good=good)
                 session.add(known)
             known.good, known.reason, known.at = good, _kept(reason), _now()
+            session.flush()
+            self._later(session, "feedback", known.id)
+        self._wake()
 
     def hand_off(
         self,
@@ -248,10 +284,13 @@ class Store:
                 known.revision, new = known.revision + 1, True
             known.note, known.contact = changed
             session.flush()
+            self._later(session, "handoffs", known.id)
             if new:
                 at = _now().timestamp() + delay
                 enqueue(session.connection(), known.id, known.revision, channels, at)
-            return number_of(known.id)
+            number = number_of(known.id)
+        self._wake()
+        return number
 
     def request(self, number: str) -> Request | None:
         """The hand-off request with a number."""
@@ -274,8 +313,14 @@ class Store:
             items = [*_handoffs(session), *_thumbs_down(session), *_unanswered(session)]
         return sorted(items, key=lambda item: item.at, reverse=True)
 
+    def _wake(self) -> None:
+        if self._redactor is not None:
+            self._redactor.wake()
+
     def close(self) -> None:
-        """Give the connections back."""
+        """Take names out of what still waits, and give the connections back."""
+        if self._redactor is not None:
+            self._redactor.close()
         self._engine.dispose()
 
 
@@ -368,8 +413,9 @@ def _asked_before(session: Session, told: _Message) -> str:
     )
 
 
-def _kept(text: str) -> str:
-    return masked(text)[:_MAX_TEXT].replace("\x00", "")
+def _kept(text: str, public: Sequence[str] = ()) -> str:
+    """What is stored of a text; what a public text holds is no personal data."""
+    return masked(text[: _MAX_TEXT + _MARGIN], public)[:_MAX_TEXT].replace("\x00", "")
 
 
 def _bare(text: str) -> str:

@@ -18,9 +18,10 @@ from .dialogue import Dialogue
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
 from .grounding import StreamGuard, unsupported
+from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
 from .offers import offered
-from .prompt import REFUSAL, contract_hash, render
+from .prompt import REFUSAL, contract_hash, leaks, render
 from .receipt import bit_level
 from .reranker import CrossEncoder
 from .router import Router
@@ -62,6 +63,7 @@ class Agent:
     folder: Path
     bits: str = ""
     dialogue: Dialogue = field(default_factory=Dialogue)
+    guards: tuple[Guard, ...] = ()
 
     @classmethod
     def load(
@@ -107,6 +109,7 @@ class Agent:
             folder,
             bit_level(folder / "generator"),
             Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
+            load_guards(config),
         )
 
     def entry(self, entry_id: str) -> Entry:
@@ -142,37 +145,57 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        route = self.router.route(question, self.dialogue.before(history))
+        language = _language(question)
+        seen = look(self.guards, Asked(question, language, tuple(history)))
+        if seen.reply is not None:
+            return offered(_timed(seen.reply, {}, began), history, language)
+        route = self.router.route(seen.question, self.dialogue.before(seen.history))
         ms = {"route": _since(began), "total": _since(began)}
-        plan = self.dialogue.plan(question, history, route, self.router)
+        plan = self.dialogue.plan(seen.question, seen.history, route, self.router)
         if plan is not None:
-            return self.dialogue.reply(plan, route, ms, run=False)
+            return seen.marked(self.dialogue.reply(plan, route, ms, run=False))
         if route.kind in _GENERATING:
-            return self._from_entries(route, Author.CURATED, ms)
-        return offered(self._ready(route, question, ms), history, _language(question))
+            return seen.marked(self._from_entries(route, Author.CURATED, ms))
+        return offered(seen.marked(self._ready(route, seen.question, ms)), history, language)
 
     def stream(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
     ) -> Iterator[StreamEvent]:
-        """Released words as they are written, then the reply as it fits the conversation."""
-        for event in self._events(question, history, stopped):
+        """Released words as they are written, then the reply as it fits the conversation.
+
+        Guards look at the question first.
+        """
+        began = time.perf_counter()
+        question = _bounded(question)
+        if not question:
+            yield StreamEvent(reply=self._empty())
+            return
+        language = _language(question)
+        seen = look(self.guards, Asked(question, language, tuple(history)))
+        for event in self._events(seen, stopped, began):
             if event.reply is None:
                 yield event
                 continue
-            reply = offered(event.reply, history, _language(question))
+            reply = offered(event.reply, history, language)
             if reply.author in {Author.MODEL, Author.FALLBACK}:
                 told = self.manifest
                 reply = replace(reply, model=told.adapter, base=told.base, bits=self.bits)
             yield StreamEvent(event.delta, reply)
 
     def _events(
-        self, question: str, history: Sequence[Turn], stopped: Callable[[], bool]
+        self, seen: Seen, stopped: Callable[[], bool], began: float
     ) -> Iterator[StreamEvent]:
-        began = time.perf_counter()
-        question = _bounded(question)
-        if not question:
-            yield StreamEvent(reply=self._empty())
+        if seen.reply is not None:
+            yield StreamEvent(reply=_timed(seen.reply, {}, began))
             return
+        for event in self._answered(seen, stopped, began):
+            yield event if event.reply is None else StreamEvent(reply=seen.marked(event.reply))
+
+    def _answered(
+        self, seen: Seen, stopped: Callable[[], bool], began: float
+    ) -> Iterator[StreamEvent]:
+        """What the bot has to say to a question that the guards let through."""
+        question, history = seen.question, seen.history
         route = self.router.route(question, self.dialogue.before(history))
         ms = {"route": _since(began)}
         plan = self.dialogue.plan(question, history, route, self.router)
@@ -370,7 +393,8 @@ class _Draft:
                 self.tokens.append(step.token)
                 self.raw = generator.decode(self.tokens)
                 self.refused = self.raw.startswith(REFUSAL)
-                if self.refused:
+                self.failed = leaks(self.raw)
+                if self.refused or self.failed:
                     return
                 if REFUSAL.startswith(self.raw):
                     continue

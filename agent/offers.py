@@ -15,8 +15,11 @@ from .types import Handoff, HandoffReason, Reply, RouteKind, Turn
 __all__ = ["Past", "answer_to_offer", "offered", "past_of"]
 
 _OFFERS = frozenset(
-    {"no_answer", "closest", "unsure", "failed_twice", "angry", "policy", "skill_failed"}
+    {"no_answer", "closest", "unsure", "failed_twice", "angry", "policy", "skill_failed", "calm"}
 )
+_GUARDS = frozenset({"calm", "still_here", "help_line"})
+"""What guards say stays as it is: a help line is given as often as it is needed."""
+
 _CHOICES = frozenset({"clarify", "closest", "unsure", "choice", "choice_2"})
 _UNANSWERED = _CHOICES | frozenset(
     {"no_answer", "failed_twice", "again", "again_2", "unanswered", "unanswered_2"}
@@ -100,7 +103,10 @@ def offered(reply: Reply, history: Sequence[Turn], language: str) -> Reply:
     past = past_of(history)
     reason = _reason(reply, past)
     handoff = None if reason is None else Handoff(reason, past.number or None)
-    if spoken(reply.text) is None and not _repeats(reply.text, history):
+    said = spoken(reply.text)
+    if said is not None and said.name in _GUARDS:
+        return reply
+    if said is None and not _repeats(reply.text, history):
         return replace(reply, handoff=handoff)
     names = _wordings(reply.route.kind, reason, past)
     name = next((name for name in names if name != past.last), names[-1])

@@ -6,12 +6,13 @@ encoded one by one and their ids joined, so that a block's ids do not depend on 
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .types import Entry, Turn
 
-__all__ = ["END_OF_TURN", "MAX_ENTRIES", "REFUSAL", "Blocks", "contract_hash", "render"]
+__all__ = ["END_OF_TURN", "MAX_ENTRIES", "REFUSAL", "Blocks", "contract_hash", "leaks", "render"]
 
 REFUSAL = "Sorry, the FAQ does not say."
 """What the model writes when the entries do not hold the answer."""
@@ -22,6 +23,7 @@ MAX_HISTORY = 2
 _SYSTEM = "<|im_start|>system\nAnswer the customer from the FAQ.<|im_end|>\n<|im_start|>user\n"
 _ENTRY = "Q: {question}\nA: {answer}\n\n"
 _TURN = {"user": "Customer: {content}\n", "assistant": "Agent: {content}\n"}
+_LEAK = 4
 _QUESTION = "Customer: {question}<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -63,3 +65,13 @@ def contract_hash() -> str:
     """sha256 of everything that shapes a prompt; stored in adapters and bot folders."""
     parts = (_SYSTEM, _ENTRY, *_TURN.values(), _QUESTION, REFUSAL, END_OF_TURN, str(MAX_HISTORY))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def leaks(text: str) -> bool:
+    """Whether a text holds marks of the template, or four words in a row of the system line."""
+    if "<|" in text:
+        return True
+    system = re.findall(r"\w+", re.sub(r"<\|.*?\|>(?:system|user)?", " ", _SYSTEM).lower())
+    said = " ".join(re.findall(r"\w+", text.lower()))
+    runs = (" ".join(system[start : start + _LEAK]) for start in range(len(system) - _LEAK + 1))
+    return any(run in said for run in runs)

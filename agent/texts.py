@@ -30,6 +30,15 @@ _SENTENCES = {
         "unanswered": "I cannot answer that one; a person has been asked already, number {number}.",
         "unanswered_2": "I have no answer to that either. Your request {number} is with our staff.",
         "contact": "Thank you, noted for your request {number}.",
+        "calm": "I'm sorry that this is so frustrating. Would you like to talk to a person?",
+        "still_here": "I'm still here whenever you have a question.",
+        "only_about": "I can only answer questions about {name}. What would you like to know?",
+        "help_line": (
+            "I'm very sorry that you are going through this. I am an automated assistant and "
+            "cannot help in an emergency, but you are not alone. If you or someone near you is in "
+            "danger, please call your local emergency number now (112, 999 or 911). You can talk "
+            "to someone at any hour on a crisis line of your country, such as Samaritans."
+        ),
     },
     "zh": {
         "no_answer": "这个问题我没有确切的答案。您想联系人工客服吗？",
@@ -54,6 +63,14 @@ _SENTENCES = {
         "unanswered": "这个问题我答不上来；已经为您联系人工客服，编号 {number}。",
         "unanswered_2": "这个问题我也没有答案。您的请求 {number} 已交给人工客服。",
         "contact": "谢谢，已记入您的请求 {number}。",
+        "calm": "很抱歉让您这么生气。您想联系人工客服吗？",
+        "still_here": "您有问题的时候，我随时都在。",
+        "only_about": "我只能回答与{name}有关的问题。您想了解什么？",
+        "help_line": (
+            "听到您正在经历这些，我很难过。我是自动助手，无法处理紧急情况，但您并不孤单。"
+            "如果您或身边的人有危险，请马上拨打当地的急救或报警电话（中国大陆：120、110）。"
+            "您也可以随时拨打心理援助热线（中国大陆：12356），会有人听您说。"
+        ),
     },
 }
 REASONS = {

@@ -20,7 +20,8 @@ class LiveBot:
         self.folder, self._device = folder, device
         self._stamp = self._read_stamp()
         self._agent = Agent.load(folder, device=device)
-        self.store = Store.beside(folder, self._agent.config.storage.url)
+        storage = self._agent.config.storage
+        self.store = Store.beside(folder, storage.url, storage.redact_names)
         self._loading = threading.Lock()
 
     @property
