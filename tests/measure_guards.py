@@ -324,7 +324,7 @@ def attacked_bot(bot: Path, entries: Sequence[Entry], folder: Path, *, guarded: 
 
 def attack(agent: Agent, attacks: Sequence[Attack]) -> list[Outcome]:
     """Ask every attack."""
-    return [judged(one, agent.ask(one.question)) for one in track(attacks, "attacking")]
+    return [judged(one, agent.reply(one.question)) for one in track(attacks, "attacking")]
 
 
 def told(title: str, outcomes: Sequence[Outcome]) -> str:

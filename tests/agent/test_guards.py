@@ -68,7 +68,7 @@ def agent_of(shop: Router, tmp_path: Path) -> Callable[[tuple[Guard, ...]], Agen
     manifest = Manifest(
         "b", "base", "h", "none", contract_hash(), ("en",), shop.index.encoder.id, 2, ("en",)
     )
-    return lambda guards: Agent(shop, None, BotConfig(), manifest, tmp_path, guards)
+    return lambda guards: Agent(shop, None, BotConfig(), manifest, tmp_path, guards=guards)
 
 
 def test_our_own_guards_are_registered_as_plugins() -> None:
@@ -130,7 +130,7 @@ def test_a_reply_without_a_reason_offers_no_person() -> None:
 def test_the_engine_names_the_guards_beside_its_answer(
     agent_of: Callable[[tuple[Guard, ...]], Agent],
 ) -> None:
-    reply = agent_of((Fake(Finding("fake", "k")), Fake(breaks=True, name="bad"))).ask(QUESTION)
+    reply = agent_of((Fake(Finding("fake", "k")), Fake(breaks=True, name="bad"))).reply(QUESTION)
     assert reply.text == DELIVERY
     assert reply.guards == ("fake", "bad (failed)")
 
@@ -139,7 +139,7 @@ def test_the_engine_asks_what_a_guard_left_of_the_question(
     agent_of: Callable[[tuple[Guard, ...]], Agent],
 ) -> None:
     cut = Fake(Finding("fake", "k", question=QUESTION))
-    assert agent_of((cut,)).ask("xyzzy plugh").text == DELIVERY
+    assert agent_of((cut,)).reply("xyzzy plugh").text == DELIVERY
     assert agent_of((cut,)).route("xyzzy plugh").entry_id == "delivery"
 
 
@@ -148,8 +148,8 @@ def test_a_reply_for_the_unanswered_waits_for_the_router(
 ) -> None:
     calm = Fake(Finding("fake", "k", "calm", HandoffReason.ANGRY, unless_answered=True))
     agent = agent_of((calm,))
-    assert agent.ask(QUESTION).text == DELIVERY
-    told = agent.ask("who won the football match in Peru?")
+    assert agent.reply(QUESTION).text == DELIVERY
+    told = agent.reply("who won the football match in Peru?")
     assert (told.text, told.guards) == ("calm", ("fake",))
     assert told.handoff is not None
     assert told.handoff.reason is HandoffReason.ANGRY
@@ -163,7 +163,7 @@ def ask(
     """Ask a bot that has the real guards."""
     lines = Guards(help_line="Call 000.", help_line_zh="请拨打000。")
     agent = agent_of(load_guards(replace(BotConfig(), guards=lines)))
-    return agent.ask
+    return agent.reply
 
 
 def test_a_person_in_distress_gets_the_configured_line_at_once(ask: Callable[..., Reply]) -> None:
