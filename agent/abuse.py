@@ -7,9 +7,9 @@ question lets the question be answered; a threat or a slur ends the turn. The wo
 
 import re
 
-from .config import BotConfig
 from .guards import Asked, Finding
 from .patterns import patterns
+from .stages import BotConfig
 from .texts import say
 from .types import HandoffReason
 

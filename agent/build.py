@@ -18,7 +18,7 @@ from .artifacts import Manifest, atomic_folder, place, seal
 from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
 from .classifier import TextClassifier
-from .config import BotConfig, load_config
+from .config import load_config
 from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError, InputError
 from .generators import (
@@ -36,6 +36,7 @@ from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
 from .risk import Curve, draw
 from .skillset import open_skills, skill_entries
+from .stages import BotConfig
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]

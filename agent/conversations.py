@@ -15,15 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sql
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from .errors import FeatherdeskError
+from .inbox import InboxItem, inbox_of, iso
 from .migrate import migrate
-from .outbox import Outbox, deliveries, enqueue, number_of
+from .outbox import Outbox, enqueue, number_of
 from .privacy import masked
 from .receipt import Receipt
 from .redaction import Finder, NameFinder, Redactor, public_words, wanted
-from .types import Reply, RouteKind, Turn
+from .tables import Base, FeedbackRow, HandoffRow, MessageRow
+from .types import Reply, Turn
 from .unredacted import Unredacted
 
 __all__ = ["InboxItem", "Message", "Request", "Store", "new_key"]
@@ -37,44 +39,6 @@ _MARGIN = 100
 def new_key() -> str:
     """A random conversation key of 192 bits, safe in a URL."""
     return secrets.token_urlsafe(KEY_BYTES)
-
-
-class _Base(DeclarativeBase):
-    pass
-
-
-class _Message(_Base):
-    __tablename__ = "messages"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    conversation: Mapped[str] = mapped_column(sql.String(64), index=True)
-    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
-    role: Mapped[str] = mapped_column(sql.String(16))
-    text: Mapped[str] = mapped_column(sql.Text)
-    route: Mapped[str] = mapped_column(sql.String(16), default="")
-    author: Mapped[str] = mapped_column(sql.String(16), default="")
-    entry_id: Mapped[str] = mapped_column(sql.String(200), default="")
-    confidence: Mapped[float] = mapped_column(default=0.0)
-    receipt: Mapped[str] = mapped_column(sql.Text, default="")
-
-
-class _Feedback(_Base):
-    __tablename__ = "feedback"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    message_id: Mapped[int] = mapped_column(sql.ForeignKey("messages.id"), unique=True)
-    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
-    good: Mapped[bool] = mapped_column()
-    reason: Mapped[str] = mapped_column(sql.Text, default="")
-
-
-class _Handoff(_Base):
-    __tablename__ = "handoffs"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    conversation: Mapped[str] = mapped_column(sql.String(64), index=True)
-    at: Mapped[datetime] = mapped_column(sql.DateTime(timezone=True))
-    reason: Mapped[str] = mapped_column(sql.String(40))
-    note: Mapped[str] = mapped_column(sql.Text, default="")
-    contact: Mapped[str] = mapped_column(sql.Text, default="", server_default="")
-    revision: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +70,6 @@ class Request:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class InboxItem:
-    """Something a person should look at; `question` and `answer` are a FAQ row in the making."""
-
-    kind: str
-    at: str
-    question: str
-    answer: str
-    entry_id: str
-    note: str
-    number: str
-    contact: str = ""
-    delivery: str = ""
-
-
 class Store:
     """Conversations in a database; safe to use from several threads."""
 
@@ -131,7 +80,7 @@ class Store:
         options = {"connect_args": {"check_same_thread": False}} if "sqlite" in url else {}
         try:
             self._engine = sql.create_engine(url, **options)
-            migrate(self._engine, _Base.metadata)
+            migrate(self._engine, Base.metadata)
             self.outbox = Outbox(self._engine)
             self.outbox.create()
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
@@ -183,7 +132,7 @@ class Store:
         """Store a question with its reply, masked; returns the reply's id."""
         public = (reply.route.reply, *(citation.quote for citation in reply.citations))
         with self._session() as session:
-            asked = _Message(
+            asked = MessageRow(
                 conversation=key,
                 at=_now(),
                 role="user",
@@ -192,7 +141,7 @@ class Store:
             session.add(asked)
             session.flush()
             self._later(session, "messages", asked.id)
-            told = _Message(
+            told = MessageRow(
                 conversation=key,
                 at=_now(),
                 role="assistant",
@@ -213,14 +162,14 @@ class Store:
         """The messages of a conversation, oldest first."""
         with self._session() as session:
             rows = session.scalars(
-                sql.select(_Message).where(_Message.conversation == key).order_by(_Message.id)
+                sql.select(MessageRow).where(MessageRow.conversation == key).order_by(MessageRow.id)
             )
             return [Message(r.id, r.role, r.text, r.route, r.entry_id, r.receipt) for r in rows]
 
     def tell(self, key: str, text: str) -> int:
         """Store what the bot said of itself, as no answer to a question; returns its id."""
         with self._session() as session:
-            told = _Message(conversation=key, at=_now(), role="assistant", text=_kept(text))
+            told = MessageRow(conversation=key, at=_now(), role="assistant", text=_kept(text))
             session.add(told)
             session.flush()
             return told.id
@@ -229,7 +178,7 @@ class Store:
         """Store the turns that a client holds itself, so that staff can read them."""
         with self._session() as session:
             session.add_all(
-                _Message(conversation=key, at=_now(), role=turn.role, text=_kept(turn.content))
+                MessageRow(conversation=key, at=_now(), role=turn.role, text=_kept(turn.content))
                 for turn in turns
             )
 
@@ -246,11 +195,13 @@ class Store:
             FeatherdeskError: there is no such reply.
         """
         with self._session() as session:
-            if session.get(_Message, message_id) is None:
+            if session.get(MessageRow, message_id) is None:
                 raise FeatherdeskError(f"there is no reply number {message_id}")
-            known = session.scalar(sql.select(_Feedback).where(_Feedback.message_id == message_id))
+            known = session.scalar(
+                sql.select(FeedbackRow).where(FeedbackRow.message_id == message_id)
+            )
             if known is None:
-                known = _Feedback(message_id=message_id, at=_now(), good=good)
+                known = FeedbackRow(message_id=message_id, at=_now(), good=good)
                 session.add(known)
             known.good, known.reason, known.at = good, _kept(reason), _now()
             session.flush()
@@ -274,10 +225,10 @@ class Store:
         """
         note, contact = _bare(note)[:_MAX_TEXT], " ".join(_bare(contact).split())[:_MAX_CONTACT]
         with self._handing_off, self._session() as session:
-            known = session.scalar(sql.select(_Handoff).where(_Handoff.conversation == key))
+            known = session.scalar(sql.select(HandoffRow).where(HandoffRow.conversation == key))
             new = known is None
             if known is None:
-                known = _Handoff(conversation=key, at=_now(), reason=reason, note="", contact="")
+                known = HandoffRow(conversation=key, at=_now(), reason=reason, note="", contact="")
                 session.add(known)
             changed = (note or known.note, contact or known.contact)
             if not new and changed != (known.note, known.contact):
@@ -298,20 +249,19 @@ class Store:
         if not digits.isdecimal() or len(digits) > 9:
             return None
         with self._session() as session:
-            row = session.get(_Handoff, int(digits))
+            row = session.get(HandoffRow, int(digits))
             return None if row is None else _request(row)
 
     def open_request(self, key: str) -> str | None:
         """The number of a conversation's hand-off request, if it has one."""
         with self._session() as session:
-            known = session.scalar(sql.select(_Handoff.id).where(_Handoff.conversation == key))
+            known = session.scalar(sql.select(HandoffRow.id).where(HandoffRow.conversation == key))
             return None if known is None else number_of(known)
 
     def inbox(self) -> list[InboxItem]:
         """Hand-offs, thumbs down and unanswered questions, newest first."""
         with self._session() as session:
-            items = [*_handoffs(session), *_thumbs_down(session), *_unanswered(session)]
-        return sorted(items, key=lambda item: item.at, reverse=True)
+            return inbox_of(session)
 
     def _wake(self) -> None:
         if self._redactor is not None:
@@ -324,92 +274,15 @@ class Store:
         self._engine.dispose()
 
 
-def _request(row: _Handoff) -> Request:
+def _request(row: HandoffRow) -> Request:
     return Request(
         number_of(row.id),
         row.conversation,
-        _iso(row.at),
+        iso(row.at),
         row.reason,
         row.note,
         row.contact,
         row.revision,
-    )
-
-
-def _handoffs(session: Session) -> Iterator[InboxItem]:
-    told = deliveries(session.connection())
-    for row in session.scalars(sql.select(_Handoff)):
-        asked = session.scalar(
-            sql.select(_Message.text)
-            .where(_Message.conversation == row.conversation, _Message.role == "user")
-            .order_by(_Message.id.desc())
-            .limit(1)
-        )
-        yield InboxItem(
-            "handoff",
-            _iso(row.at),
-            asked or "",
-            "",
-            "",
-            row.note or row.reason,
-            number_of(row.id),
-            row.contact,
-            told.get(row.id, ""),
-        )
-
-
-def _thumbs_down(session: Session) -> Iterator[InboxItem]:
-    rows = session.execute(
-        sql.select(_Feedback, _Message)
-        .join(_Message, _Feedback.message_id == _Message.id)
-        .where(_Feedback.good.is_(False))
-    )
-    for row in rows.all():
-        feedback, told = row[0], row[1]
-        yield InboxItem(
-            "thumb_down",
-            _iso(feedback.at),
-            _asked_before(session, told),
-            told.text,
-            told.entry_id,
-            feedback.reason,
-            str(told.id),
-        )
-
-
-def _unanswered(session: Session) -> Iterator[InboxItem]:
-    """Questions that ended with the offer of a person or of entries to choose from."""
-    rows = session.scalars(
-        sql.select(_Message).where(
-            _Message.role == "assistant",
-            _Message.route.in_([RouteKind.HANDOFF.value, RouteKind.CLARIFY.value]),
-        )
-    )
-    for told in rows:
-        yield InboxItem(
-            "unanswered",
-            _iso(told.at),
-            _asked_before(session, told),
-            "",
-            told.entry_id,
-            "",
-            str(told.id),
-        )
-
-
-def _asked_before(session: Session, told: _Message) -> str:
-    return (
-        session.scalar(
-            sql.select(_Message.text)
-            .where(
-                _Message.conversation == told.conversation,
-                _Message.role == "user",
-                _Message.id < told.id,
-            )
-            .order_by(_Message.id.desc())
-            .limit(1)
-        )
-        or ""
     )
 
 
@@ -425,10 +298,6 @@ def _bare(text: str) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _iso(at: datetime) -> str:
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat(timespec="seconds")
 
 
 def _short(error: Exception) -> str:

@@ -7,9 +7,9 @@ themselves. Knows nothing of what is replied beyond the configured help line.
 
 import re
 
-from .config import BotConfig
 from .guards import Asked, Finding
 from .patterns import patterns
+from .stages import BotConfig
 from .texts import say
 from .types import HandoffReason
 

@@ -4,7 +4,6 @@ The customer always gets something true: a grounded reply, the curated text, or 
 no conversation; knows nothing of HTTP or of storage.
 """
 
-import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,21 +12,24 @@ from pathlib import Path
 from .artifacts import Manifest, verify
 from .calibration import Calibration
 from .classifier import TextClassifier
-from .config import BotConfig, load_config
+from .config import load_config
 from .dialogue import Dialogue
+from .draft import Draft
 from .encoder import open_encoder
-from .errors import ArtifactError, GenerationError
+from .errors import ArtifactError
 from .grounding import StreamGuard, unsupported
 from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
 from .offers import offered
-from .prompt import REFUSAL, contract_hash, leaks, render
+from .prompt import REFUSAL, contract_hash, render
 from .receipt import bit_level
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
+from .scoring import from_odds, log_odds
 from .skillset import agreeing, open_skills
-from .texts import say
+from .stages import BotConfig
+from .texts import language_of, say
 from .threads import called, iterated
 from .types import (
     Author,
@@ -145,7 +147,7 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        language = _language(question)
+        language = language_of(question)
         seen = look(self.guards, Asked(question, language, tuple(history)))
         if seen.reply is not None:
             return offered(_timed(seen.reply, {}, began), history, language)
@@ -170,7 +172,7 @@ class Agent:
         if not question:
             yield StreamEvent(reply=self._empty())
             return
-        language = _language(question)
+        language = language_of(question)
         seen = look(self.guards, Asked(question, language, tuple(history)))
         for event in self._events(seen, stopped, began):
             if event.reply is None:
@@ -233,10 +235,10 @@ class Agent:
         tasks = tasks or [(question, entries, tuple(history))]
         limit = 2.0 if len(tasks) > 1 else self._refusal_threshold(route.confidence)
         deadline = time.monotonic() + self.config.generation.timeout
-        drafts: list[_Draft] = []
+        drafts: list[Draft] = []
         for asked, shown, turns in tasks:
             ids = [i for text in render(shown, asked, turns).texts for i in generator.encode(text)]
-            draft = _Draft(StreamGuard(_sources(shown)), len(ids))
+            draft = Draft(StreamGuard(_sources(shown)), len(ids))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
             steps = self._steps(generator, ids, deadline, stopped, limit)
@@ -291,7 +293,7 @@ class Agent:
         question: str,
         entries: Sequence[Entry],
         raw: str,
-        last: "_Draft",
+        last: Draft,
         ms: dict[str, float],
     ) -> Reply:
         if last.refused:
@@ -317,14 +319,14 @@ class Agent:
             return Reply(route.reply, route, Author.CURATED, ms=ms)
         if route.kind is RouteKind.VERBATIM:
             return self._from_entries(route, Author.CURATED, ms)
-        language = _language(question)
+        language = language_of(question)
         if route.kind is RouteKind.CLARIFY:
             return self._choice(route, say("clarify", language), ms)
         return self._no_answer(route, language, ms)
 
     def _refused(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
         """The model found no answer: a person, and the closest entries where they are close."""
-        reason, language = HandoffReason.NOT_IN_ENTRIES, _language(question)
+        reason, language = HandoffReason.NOT_IN_ENTRIES, language_of(question)
         if route.confidence < self.router.calibration.of(question).offer:
             return self._no_answer(
                 replace(route, kind=RouteKind.HANDOFF, reason=reason), language, ms
@@ -366,53 +368,6 @@ class Agent:
         return Reply(route.reply, route, Author.CURATED, ms={"total": 0.0})
 
 
-@dataclass(slots=True)
-class _Draft:
-    """What the model writes to one question, and how far it may be released.
-
-    `checked` counts the milliseconds that the guard took.
-    """
-
-    guard: StreamGuard
-    prompt_tokens: int
-    raw: str = ""
-    tokens: list[int] = field(default_factory=list)
-    refused: bool = False
-    failed: bool = False
-    checked: float = 0.0
-
-    @property
-    def good(self) -> bool:
-        """Whether it may be sent whole."""
-        return bool(self.raw.strip()) and not (self.refused or self.failed or self.guard.failed)
-
-    def deltas(self, generator: Generator, steps: Iterator[Step]) -> Iterator[str]:
-        """Take the model's steps and yield what may be shown."""
-        try:
-            for step in steps:
-                self.tokens.append(step.token)
-                self.raw = generator.decode(self.tokens)
-                self.refused = self.raw.startswith(REFUSAL)
-                self.failed = leaks(self.raw)
-                if self.refused or self.failed:
-                    return
-                if REFUSAL.startswith(self.raw):
-                    continue
-                began = time.perf_counter()
-                delta = self.guard.feed(self.raw)
-                self.checked += _since(began)
-                if self.guard.failed:
-                    return
-                if delta:
-                    yield delta
-        except GenerationError:
-            self.failed = True
-            return
-        rest = self.guard.finish()
-        if rest:
-            yield rest
-
-
 def available_cores() -> int:
     """The cores this process may use."""
     import os
@@ -442,21 +397,6 @@ def _cited(text: str, entries: Sequence[Entry]) -> tuple[Citation, ...]:
 
 def _citation(entry: Entry) -> Citation:
     return Citation(entry.id, entry.answer, entry.question, entry.url)
-
-
-def _language(text: str) -> str:
-    return "zh" if any("一" <= c <= "鿿" for c in text) else "en"
-
-
-def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), held within plus and minus 9.2."""
-    held = min(max(probability, 1e-4), 1 - 1e-4)
-    return math.log(held / (1 - held))
-
-
-def from_odds(odds: float) -> float:
-    """The probability with these log-odds."""
-    return 1 / (1 + math.exp(-odds))
 
 
 def _since(began: float) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from .config import BotConfig
 from .errors import ConfigError, PluginError
 from .plugins import load, plugins
+from .stages import BotConfig
 from .types import Author, Handoff, HandoffReason, Reply, Route, RouteKind, Turn
 
 __all__ = ["Asked", "Finding", "Guard", "Seen", "load_guards", "look"]

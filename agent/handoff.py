@@ -7,10 +7,10 @@ summary is delivered.
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .config import Handoff as Settings
 from .conversations import Message, Store
 from .receipt import Considered, Receipt
-from .texts import REASONS, say
+from .stages import Handoff as Settings
+from .texts import REASONS, language_of, say
 from .types import Handoff, HandoffReason, Reply
 
 __all__ = ["Line", "Summary", "ask_for_person", "summarize", "taken"]
@@ -132,6 +132,6 @@ def taken(store: Store, key: str, reply: Reply, settings: Settings, *, delay: fl
     if reply.handoff.number is not None:
         return reply
     number = ask_for_person(store, key, settings, delay=delay)
-    language = "zh" if any("一" <= c <= "鿿" for c in reply.text) else "en"
+    language = language_of(reply.text)
     handoff = Handoff(reply.handoff.reason, number)
     return replace(reply, text=say("asked", language, number), handoff=handoff)

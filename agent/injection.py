@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .config import BotConfig
 from .guards import Asked, Finding
 from .patterns import patterns
+from .stages import BotConfig
 from .texts import say
 from .types import Entry, HandoffReason, Turn
 

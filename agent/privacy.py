@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from .addresses import addresses
-from .config import BotConfig
 from .guards import Asked, Finding
 from .identities import identities, luhn
 from .phones import phones
+from .stages import BotConfig
 
 __all__ = ["PersonalData", "Span", "found", "masked"]
 

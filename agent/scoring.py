@@ -5,6 +5,7 @@ likeliest few together with the question (a cross-encoder): what it says moves t
 little, and how sure the router is a lot. Knows nothing of thresholds.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = [
     "fit_first",
     "fit_order",
     "fit_sure",
+    "from_odds",
+    "log_odds",
 ]
 
 SHORTLIST = 4
@@ -221,3 +224,14 @@ def _newton(x: Vector, y: Vector, prior: Vector, free: NDArray[np.bool_], ridge:
 
 def _probability(odds: float) -> float:
     return float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)), held within plus and minus 9.2."""
+    held = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(held / (1 - held))
+
+
+def from_odds(odds: float) -> float:
+    """The probability with these log-odds."""
+    return 1 / (1 + math.exp(-odds))

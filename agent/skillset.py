@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import Skills as Settings
 from .encoder import is_latin
 from .errors import ArtifactError, ConfigError, FeatherdeskError, PluginError
 from .plugins import load
 from .runner import Runner
 from .skills import Risk
+from .stages import Skills as Settings
 from .types import SKILL_ID, Entry
 
 __all__ = ["GROUP", "agreeing", "open_skills", "permissions", "skill_entries"]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["REASONS", "Spoken", "say", "spoken"]
+__all__ = ["REASONS", "Spoken", "language_of", "say", "spoken"]
 
 _SENTENCES = {
     "en": {
@@ -118,3 +118,8 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         (name, re.compile(r"(H-\d{5,})".join(map(re.escape, sentence.split("{number}"))) + r"\s*$"))
         for name, sentence in sorted(known, key=lambda pair: -len(pair[1]))
     )
+
+
+def language_of(text: str) -> str:
+    """`zh` where a text holds Chinese characters, else `en`."""
+    return "zh" if any("一" <= c <= "鿿" for c in text) else "en"

@@ -19,13 +19,13 @@ from sklearn.linear_model import LogisticRegression
 
 from ..agent.calibration import calibrate
 from ..agent.encoder import ENGLISH, Encoder, open_encoder
-from ..agent.engine import from_odds, log_odds
 from ..agent.index import Index
 from ..agent.progress import track
 from ..agent.prompt import REFUSAL, render
 from ..agent.reranker import CrossEncoder, Reranker
 from ..agent.router import Router
 from ..agent.runtime import OnnxGenerator
+from ..agent.scoring import from_odds, log_odds
 from .augment import noisy
 from .corpora import Topic, load_topics, split_topics, told_entry
 from .prior import topic_bots

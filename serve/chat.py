@@ -10,11 +10,11 @@ from importlib.resources import files
 import gradio as gr
 from fastapi import FastAPI
 
-from ..agent.config import Handoff
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
 from ..agent.errors import FeatherdeskError
 from ..agent.handoff import ask_for_person, taken
+from ..agent.stages import Handoff
 from ..agent.texts import say, spoken
 from ..agent.types import HandoffReason, Reply, RouteKind
 from .bubbles import Bubble, bubble, reply_bubbles, stored_bubbles

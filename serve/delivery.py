@@ -25,11 +25,11 @@ from email.policy import SMTP
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ..agent.config import Handoff
 from ..agent.conversations import Store
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.handoff import Summary, summarize
 from ..agent.outbox import Parcel
+from ..agent.stages import Handoff
 from ..agent.texts import REASONS
 
 __all__ = [

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import GenerationError
@@ -24,6 +23,7 @@ from featherdesk.agent.index import Index
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.router import Router
 from featherdesk.agent.runtime import Step
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry
 from numpy.typing import NDArray
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import ENGLISH, open_encoder
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.evaluate import Case, facts_present, score
@@ -28,6 +27,7 @@ from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.reranker import RERANKER, CrossEncoder
 from featherdesk.agent.router import Router
 from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry, Turn
 
 ROWS = sorted((Path(__file__).parent / "data").glob("dstc9_rewordings_*.jsonl"))

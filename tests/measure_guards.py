@@ -22,7 +22,7 @@ from pathlib import Path
 
 from featherdesk.agent.abuse import Abuse
 from featherdesk.agent.build import build
-from featherdesk.agent.config import BotConfig, load_config
+from featherdesk.agent.config import load_config
 from featherdesk.agent.distress import distress
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.grounding import unsupported
@@ -31,6 +31,7 @@ from featherdesk.agent.privacy import found, masked
 from featherdesk.agent.progress import track
 from featherdesk.agent.prompt import leaks
 from featherdesk.agent.redaction import NameFinder
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Author, Entry, Reply
 
 KINDS = {

@@ -2,8 +2,8 @@
 
 import pytest
 from featherdesk.agent.abuse import Abuse
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.guards import Asked, Finding
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import HandoffReason, Turn
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig, Skills
 from featherdesk.agent.dialogue import Dialogue
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.index import Index
 from featherdesk.agent.router import Router
 from featherdesk.agent.skillset import open_skills, skill_entries
+from featherdesk.agent.stages import BotConfig, Skills
 from featherdesk.agent.types import Author, Entry, RouteKind, Turn
 
 ROOT = Path(__file__).resolve().parents[2]

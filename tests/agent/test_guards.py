@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig, Guards
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import ConfigError
@@ -17,6 +16,7 @@ from featherdesk.agent.index import Index
 from featherdesk.agent.plugins import plugins
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.router import Router
+from featherdesk.agent.stages import BotConfig, Guards
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import Entry, HandoffReason, Reply, RouteKind, Turn
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.config import Handoff as Settings
 from featherdesk.agent.conversations import Store
 from featherdesk.agent.handoff import ask_for_person, summarize, taken
 from featherdesk.agent.offers import offered, past_of
+from featherdesk.agent.stages import Handoff as Settings
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import (
     Author,

@@ -13,7 +13,6 @@ from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.build import _disarmed
 from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.check import check
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.guards import Asked, load_guards
@@ -22,6 +21,7 @@ from featherdesk.agent.injection import Injection, disarmed, kept, orders
 from featherdesk.agent.prompt import contract_hash, leaks
 from featherdesk.agent.router import Router
 from featherdesk.agent.runtime import Step
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import Author, Entry, Turn
 from numpy.typing import NDArray

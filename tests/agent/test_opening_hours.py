@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.dialogue import Dialogue
 from featherdesk.agent.encoder import MultilingualUse
 from featherdesk.agent.engine import Agent
@@ -17,6 +16,7 @@ from featherdesk.agent.opening_hours import OpeningHours
 from featherdesk.agent.router import Router
 from featherdesk.agent.runner import Runner
 from featherdesk.agent.skillset import skill_entries
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry
 
 SHOP: dict[str, Any] = {

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.conversations import Store
 from featherdesk.agent.dialogue import Dialogue
 from featherdesk.agent.encoder import MiniLM
@@ -22,6 +21,7 @@ from featherdesk.agent.runner import Runner
 from featherdesk.agent.skills import SkillResult
 from featherdesk.agent.skillset import skill_entries
 from featherdesk.agent.slots import arguments_in
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry, HandoffReason, Turn
 
 ROWS = [

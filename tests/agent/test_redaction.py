@@ -14,9 +14,9 @@ from featherdesk.agent.addresses import addresses
 from featherdesk.agent.conversations import Store
 from featherdesk.agent.errors import FeatherdeskError, MissingExtraError
 from featherdesk.agent.names import Token, names
-from featherdesk.agent.unredacted import Unredacted
 from featherdesk.agent.redaction import NameFinder, Redactor, Waiting, public_words, wanted
 from featherdesk.agent.types import Author, Citation, Match, Reply, Route, RouteKind
+from featherdesk.agent.unredacted import Unredacted
 
 ECHO = (
     "import sys, json\n"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from featherdesk.agent.build import _reranker_id
 from featherdesk.agent.calibration import Prior, _Found, _thresholds, calibrate
-from featherdesk.agent.config import BotConfig
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.index import FEATURES, Candidate, Index
 from featherdesk.agent.reranker import RERANKER, Scores
 from featherdesk.agent.scoring import Reading, Scorer, Weights, fit_order
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry
 
 

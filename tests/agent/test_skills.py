@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
-from featherdesk.agent.config import BotConfig, Skills
 from featherdesk.agent.conversations import Store
 from featherdesk.agent.dialogue import Dialogue
 from featherdesk.agent.encoder import MiniLM, MultilingualUse, Paired
@@ -22,6 +21,7 @@ from featherdesk.agent.router import Router
 from featherdesk.agent.runner import FAILURES, PAUSE, RUNNING, Runner
 from featherdesk.agent.skills import Risk, SkillResult
 from featherdesk.agent.skillset import agreeing, open_skills, skill_entries
+from featherdesk.agent.stages import BotConfig, Skills
 from featherdesk.agent.types import (
     Author,
     Entry,

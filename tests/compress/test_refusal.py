@@ -1,5 +1,5 @@
 import numpy as np
-from featherdesk.agent.engine import from_odds, log_odds
+from featherdesk.agent.scoring import from_odds, log_odds
 from featherdesk.compress.refusal import Asked, fit_refusal
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featherdesk.agent.config import BotConfig, Page
 from featherdesk.agent.conversations import Message
 from featherdesk.agent.receipt import Receipt
+from featherdesk.agent.stages import BotConfig, Page
 from featherdesk.agent.types import Author, Citation, Entry, Match, Reply, Route, RouteKind
 from featherdesk.serve.bubbles import reply_bubbles, stored_bubbles
 

@@ -24,10 +24,10 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from featherdesk.agent.config import Handoff
 from featherdesk.agent.conversations import Store
 from featherdesk.agent.errors import ConfigError
 from featherdesk.agent.handoff import summarize
+from featherdesk.agent.stages import Handoff
 from featherdesk.agent.types import Author, Match, Reply, Route, RouteKind
 from featherdesk.agent.types import Handoff as Offer
 from featherdesk.agent.types import HandoffReason as Reason
@@ -272,7 +272,7 @@ def test_a_restart_goes_on_where_the_last_process_was(tmp_path: Path, hook: Hook
 
 KILLED = """
 import sys
-from featherdesk.agent.config import Handoff
+from featherdesk.agent.stages import Handoff
 from featherdesk.agent.conversations import Store
 from featherdesk.serve.delivery import Courier, Retries
 store, settings = Store(sys.argv[1]), Handoff(webhook=sys.argv[2])

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from featherdesk.agent.config import BotConfig, Page
+from featherdesk.agent.stages import BotConfig, Page
 from featherdesk.serve.api import create_app
 from playwright.sync_api import Browser, FrameLocator, expect, sync_playwright
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from featherdesk.agent.config import BotConfig
+from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.types import Entry
 
 

@@ -1,0 +1,62 @@
+"""What a model writes to one question, released as far as the sources hold it.
+
+Knows nothing of routes or of conversations.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .errors import GenerationError
+from .grounding import StreamGuard
+from .prompt import REFUSAL, leaks
+from .runtime import Generator, Step
+
+__all__ = ["Draft"]
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the model writes to one question, and how far it may be released.
+
+    `checked` counts the milliseconds that the guard took.
+    """
+
+    guard: StreamGuard
+    prompt_tokens: int
+    raw: str = ""
+    tokens: list[int] = field(default_factory=list)
+    refused: bool = False
+    failed: bool = False
+    checked: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether it may be sent whole."""
+        return bool(self.raw.strip()) and not (self.refused or self.failed or self.guard.failed)
+
+    def deltas(self, generator: Generator, steps: Iterator[Step]) -> Iterator[str]:
+        """Take the model's steps and yield what may be shown."""
+        try:
+            for step in steps:
+                self.tokens.append(step.token)
+                self.raw = generator.decode(self.tokens)
+                self.refused = self.raw.startswith(REFUSAL)
+                self.failed = leaks(self.raw)
+                if self.refused or self.failed:
+                    return
+                if REFUSAL.startswith(self.raw):
+                    continue
+                began = time.perf_counter()
+                delta = self.guard.feed(self.raw)
+                self.checked += (time.perf_counter() - began) * 1000
+                if self.guard.failed:
+                    return
+                if delta:
+                    yield delta
+        except GenerationError:
+            self.failed = True
+            return
+        rest = self.guard.finish()
+        if rest:
+            yield rest
