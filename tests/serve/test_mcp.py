@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -365,7 +364,7 @@ def test_a_public_host_without_a_key_is_warned_about(shop: Path) -> None:
         text=True,
     ) as child:
         child.stdout.readline()  # type: ignore[union-attr]
-        child.send_signal(signal.SIGINT)
+        child.terminate()
         _, errors = child.communicate(timeout=60)
     assert "FEATHERDESK_API_KEY" in errors
 
