@@ -1,19 +1,28 @@
 """Recognizes a person in distress: self-harm, violence, a medical emergency; English and Chinese.
 
-The wordings (`distress.toml`) let figures of speech pass: "this zip is killing me", "dead battery",
-"笑死我了". A miss is worse than a false alarm, so doubtful wordings count where people speak of
-themselves. Knows nothing of what is replied beyond the configured help line.
+By wording (`distress.toml`), and by the meaning of the whole message: a head over the vector of the
+bot's encoder (`distress.json`, fitted by compress/distress) finds what is told in other words. Both
+let figures of speech pass: "this zip is killing me", "dead battery", "笑死我了". Knows nothing of
+what is replied beyond the configured help line.
 """
 
+import json
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
 
 from .config import BotConfig
+from .encoder import Encoder
 from .guards import Asked, Finding
 from .texts import say
 from .types import HandoffReason
 from .wordings import wordings
 
-__all__ = ["Distress", "distress"]
+__all__ = ["Distress", "distress", "felt"]
 
 _KINDS = ("self_harm", "violence", "medical")
 
@@ -30,6 +39,8 @@ class Distress:
     def inspect(self, asked: Asked) -> Finding | None:
         """The help line in the language of the message, where someone is in distress."""
         kind = distress(asked.question)
+        if kind is None and asked.encoder is not None and felt(asked.question, asked.encoder):
+            kind = "felt"
         if kind is None:
             return None
         line = self._lines.get(asked.language) or say("help_line", asked.language)
@@ -46,3 +57,21 @@ def distress(text: str) -> str | None:
         if known[kind].search(plain) or (chinese and known[f"{kind}_zh"].search(plain)):
             return kind
     return None
+
+
+def felt(text: str, encoder: Encoder) -> bool:
+    """Whether the vector of a message is that of somebody in distress; False for an encoder that
+    no head was fitted to."""
+    head = _heads().get(encoder.id)
+    if head is None:
+        return False
+    weights = np.asarray(head["weights"], np.float32)
+    odds = float(encoder.embed([text])[0] @ weights) + float(head["bias"])
+    return bool(1 / (1 + np.exp(-odds)) > head["sure"])
+
+
+@lru_cache(maxsize=1)
+def _heads() -> Mapping[str, Mapping[str, Any]]:
+    text = (files(__package__) / "distress.json").read_text(encoding="utf-8")
+    heads: Mapping[str, Mapping[str, Any]] = json.loads(text)
+    return heads

@@ -123,7 +123,7 @@ class Agent:
         """The reply without generation: what would be answered from."""
         began = time.perf_counter()
         question = _bounded(question)
-        seen = look(self.guards, Asked(question, _language(question), tuple(history)))
+        seen = look(self.guards, self._asked(question, history))
         if seen.reply is not None:
             return _timed(seen.reply, {}, began)
         route = self.router.route(seen.question, seen.history)
@@ -141,12 +141,15 @@ class Agent:
         if not question:
             yield StreamEvent(reply=self._empty())
             return
-        seen = look(self.guards, Asked(question, _language(question), tuple(history)))
+        seen = look(self.guards, self._asked(question, history))
         if seen.reply is not None:
             yield StreamEvent(reply=_timed(seen.reply, {}, began))
             return
         for event in self._answered(seen, stopped, began):
             yield event if event.reply is None else StreamEvent(reply=seen.marked(event.reply))
+
+    def _asked(self, question: str, history: Sequence[Turn]) -> Asked:
+        return Asked(question, _language(question), tuple(history), self.router.index.encoder)
 
     def _answered(
         self, seen: Seen, stopped: Callable[[], bool], began: float

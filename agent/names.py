@@ -188,7 +188,9 @@ def main(source: TextIO = sys.stdin, target: TextIO = sys.stdout) -> None:
         try:
             request = json.loads(line)
             known = frozenset(request.get("known", ()))
-            told = {"texts": [finder.masked(text, known) for text in request["texts"]]}
+            told: dict[str, object] = {
+                "texts": [finder.masked(text, known) for text in request["texts"]]
+            }
         except (ValueError, KeyError, TypeError) as error:
             told = {"error": type(error).__name__}
         target.write(json.dumps(told) + "\n")

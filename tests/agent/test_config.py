@@ -53,3 +53,16 @@ def test_a_written_config_reads_back_whatever_the_name(tmp_path: Path) -> None:
     config = load_config(path, environment={})
     assert config.bot.name == 'a "b" \\c'
     assert config.bot.faq == ("x/y.csv",)
+
+
+def test_guards_and_redaction_are_configured(tmp_path: Path) -> None:
+    path = tmp_path / "bot.toml"
+    path.write_text(
+        '[guards]\noff = ["abuse"]\nhelp_line = "Call 000"\n[storage]\nredact_names = "off"\n'
+    )
+    config = load_config(path, {})
+    assert config.guards.off == ("abuse",)
+    assert (config.guards.help_line, config.storage.redact_names) == ("Call 000", "off")
+    path.write_text('[storage]\nredact_names = "maybe"\n')
+    with pytest.raises(ConfigError, match="auto, on or off"):
+        load_config(path, {})
