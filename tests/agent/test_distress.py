@@ -435,7 +435,7 @@ def test_distress_in_other_words_is_felt(encoder: Encoder) -> None:
 def test_the_english_encoder_alone_feels_it_too(sample_bot: Path) -> None:
     english = MiniLM(sample_bot / "encoder", 2, ENGLISH)
     latin = [text for text in UNSEEN if text.isascii()]
-    assert _recognized(latin, english) >= 0.85
+    assert _recognized(latin, english) >= 0.8
     assert _recognized([t for t in UNSEEN_HARMLESS if t.isascii()], english) <= 0.05
 
 
