@@ -74,7 +74,7 @@ IDENTITIES = {
     "uk_nino": "NI number AB 12 34 56 C",
     "uk_nhs": "my NHS number is 943 476 5919",
     "uk_driving": "licence MORGA657054SM9IJ",
-    "cn_resident": "身份证号11010519491231002X",
+    "cn_resident": "号码是11010519491231002X",
     "hk_id": "HKID A123456(3)",
     "tw_id": "A123456789",
     "sg_nric": "S1234567D",
