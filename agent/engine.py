@@ -148,7 +148,7 @@ class Agent:
         began = time.perf_counter()
         question = _bounded(question)
         language = language_of(question)
-        seen = look(self.guards, Asked(question, language, tuple(history)))
+        seen = look(self.guards, self._asked(question, history))
         if seen.reply is not None:
             return offered(_timed(seen.reply, {}, began), history, language)
         route = self.router.route(seen.question, self.dialogue.before(seen.history))
@@ -173,7 +173,7 @@ class Agent:
             yield StreamEvent(reply=self._empty())
             return
         language = language_of(question)
-        seen = look(self.guards, Asked(question, language, tuple(history)))
+        seen = look(self.guards, self._asked(question, history))
         for event in self._events(seen, stopped, began):
             if event.reply is None:
                 yield event
@@ -192,6 +192,9 @@ class Agent:
             return
         for event in self._answered(seen, stopped, began):
             yield event if event.reply is None else StreamEvent(reply=seen.marked(event.reply))
+
+    def _asked(self, question: str, history: Sequence[Turn]) -> Asked:
+        return Asked(question, language_of(question), tuple(history), self.router.index.encoder)
 
     def _answered(
         self, seen: Seen, stopped: Callable[[], bool], began: float

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from .encoder import Encoder
 from .errors import ConfigError, PluginError
 from .plugins import load, plugins
 from .stages import BotConfig
@@ -25,11 +26,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a guard looks at: the message, the language it is in, the turns before it."""
+    """What a guard looks at: the message, the language it is in, the turns before it.
+
+    `encoder` is the bot's, for guards that go by meaning.
+    """
 
     question: str
     language: str
     history: tuple[Turn, ...] = ()
+    encoder: Encoder | None = None
 
 
 @dataclass(frozen=True, slots=True)

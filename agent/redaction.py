@@ -25,7 +25,7 @@ from .names import installed
 __all__ = ["Finder", "NameFinder", "Queue", "Redactor", "Waiting", "public_words", "wanted"]
 
 PATIENCE = 120.0
-CLOSING = 20.0
+CLOSING = 5.0
 _BATCH = 16
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Redactor:
             self._thread.join(seconds)
         self.finder.close()
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._thread.join(1.0)
 
     def _work(self) -> None:
         while self._until == math.inf:

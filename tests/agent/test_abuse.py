@@ -1,11 +1,19 @@
 """Abuse gets one calm line; swearing at a product, and real questions, get their answer."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from featherdesk.agent.abuse import Abuse
 from featherdesk.agent.guards import Asked, Finding
 from featherdesk.agent.stages import BotConfig
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import HandoffReason, Turn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import measure_guards
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 ABUSE = [
     "you are a useless piece of junk",
@@ -179,3 +187,30 @@ def test_abuse_gets_the_calm_line_and_the_offer_of_a_person(text: str) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_swearing_at_a_product_and_look_alikes_get_their_answer(text: str) -> None:
     assert _found(text) is None
+
+
+def test_abuse_is_not_answered_the_same_twice() -> None:
+    history = (Turn("user", "you idiot"), Turn("assistant", say("calm", "en")))
+    found = _found("you moron", *history)
+    assert found is not None
+    assert (found.reply, found.reason) == (say("still_here", "en"), None)
+
+
+def test_an_insult_beside_a_question_waits_for_the_answer() -> None:
+    found = _found("you morons, where is my refund for order 4411?")
+    assert found is not None
+    assert found.unless_answered
+
+
+def test_a_threat_beside_a_question_does_not() -> None:
+    found = _found("I will kill you all, where is my refund for order 4411?")
+    assert found is not None
+    assert not found.unless_answered
+
+
+@pytest.mark.needs_shared
+def test_customers_and_other_posts_are_left_alone() -> None:
+    shares = measure_guards.measure_abuse(DATA)
+    assert shares["customer's question, calm line"] < 0.001
+    assert shares["other post"] < 0.02
+    assert shares["offensive post"] > shares["other post"]

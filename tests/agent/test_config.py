@@ -134,3 +134,16 @@ def test_a_skills_setting_may_come_from_the_environment(tmp_path: Path) -> None:
 def test_a_wrong_skills_section_says_what_to_do(tmp_path: Path, text: str, wanted: str) -> None:
     with pytest.raises(ConfigError, match=wanted):
         load_config(_write(tmp_path, text), environment={})
+
+
+def test_guards_and_redaction_are_configured(tmp_path: Path) -> None:
+    path = tmp_path / "bot.toml"
+    path.write_text(
+        '[guards]\noff = ["abuse"]\nhelp_line = "Call 000"\n[storage]\nredact_names = "off"\n'
+    )
+    config = load_config(path, {})
+    assert config.guards.off == ("abuse",)
+    assert (config.guards.help_line, config.storage.redact_names) == ("Call 000", "off")
+    path.write_text('[storage]\nredact_names = "maybe"\n')
+    with pytest.raises(ConfigError, match="auto, on or off"):
+        load_config(path, {})

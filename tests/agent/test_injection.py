@@ -305,7 +305,7 @@ def router(encoder_folder: Path) -> Router:
         ),
         Entry("pay", "How can I pay?", "We accept Visa and PayPal.", ("payment methods",)),
     ]
-    index = Index.build(entries, MiniLM(encoder_folder, 2))
+    index = Index.build(entries, MiniLM(encoder_folder, 2, "minilm-l6-v2-int8"))
     return Router(index, calibrate(index))
 
 

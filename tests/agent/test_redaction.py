@@ -18,6 +18,10 @@ from featherdesk.agent.redaction import NameFinder, Redactor, Waiting, public_wo
 from featherdesk.agent.types import Author, Citation, Match, Reply, Route, RouteKind
 from featherdesk.agent.unredacted import Unredacted
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import measure_guards
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ECHO = (
     "import sys, json\n"
     "for line in sys.stdin:\n"
@@ -346,3 +350,16 @@ def test_a_store_beside_a_bot_redacts_by_itself_and_imports_no_spacy(tmp_path: P
         timeout=300,
     )
     assert done.stdout.split("\n")[:2] == ["I am [name]", "[]"]
+
+
+@pytest.mark.needs_shared
+def test_recall_of_names_and_addresses_on_the_synthetic_set() -> None:
+    """Every fourth text; measure_guards.py has the figures of all."""
+    rows = measure_guards.sentences(DATA)[::4]
+    finder = NameFinder()
+    counts, lost = measure_guards.measure_names(rows, finder)
+    finder.close()
+    assert counts["PERSON"].there > 150
+    assert counts["PERSON"].recall >= 0.85
+    assert counts["STREET_ADDRESS"].recall >= 0.85
+    assert lost < 0.08
