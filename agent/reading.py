@@ -1,0 +1,315 @@
+"""One sentence of a reply laid beside the source sentence it follows: what differs, in numbers.
+
+Knows nothing of what a difference means; see `support`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .claims import Claim, Kind, find_claims, plain
+from .clauses import Clause, contrary
+from .evidence import Evidence, Sentence
+from .lexical import stem
+from .lexicon import PROMISES, meaning, opposites
+
+__all__ = ["SENTENCE", "Reading", "nearest"]
+
+SENTENCE = (
+    "novel",
+    "novel_top",
+    "novel_count",
+    "strange",
+    "promises",
+    "uncovered",
+    "uncovered_source",
+    "unordered",
+    "unpaired",
+    "swapped",
+    "disagreeing",
+    "replaced",
+    "contrary",
+    "not_edited",
+    "opposed",
+    "only_lost",
+    "unless_lost",
+    "if_lost",
+    "least_lost",
+    "limits_added",
+    "all_edited",
+    "bounds_turned",
+    "bounds_lost",
+    "bounds_added",
+    "lost_inside",
+    "unsupported",
+    "short",
+)
+"""What is measured; all but `short` are 0 where a sentence is copied."""
+
+_NOTS = frozenset("not no never none nothing nobody neither nor".split())
+_LIMITS = (
+    frozenset({"only"}),
+    frozenset("unless except excluding without".split()),
+    frozenset("if once provided as when".split()),
+    frozenset("least most minimum maximum up more less until before after within".split()),
+)
+_ALL = frozenset("all every each any some always usually usual both also even".split())
+
+
+_PAST = 6
+_JOINS = 0.3
+
+
+def nearest(clause: Clause, others: Sequence[Clause]) -> tuple[float, list[Clause]]:
+    """The clauses that share most of its words, and few others, and how much that is (0..1)."""
+    size = 0.75 * len(clause.words)
+    shared = [
+        (len(clause.words & o.words) / (size + 0.25 * len(o.words)), o) for o in others if o.words
+    ]
+    best = max((share for share, _ in shared), default=0.0)
+    return best, [other for share, other in shared if best > 0 and share >= best - 0.1]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sentence and its sources.
+
+    `rarity` says how much a stem tells (0..1), unknown ones 1; `question` is the customer's.
+    """
+
+    sentence: Sentence
+    evidence: Evidence
+    rarity: Mapping[str, float]
+    question: Sentence
+
+    def features(self) -> list[float]:
+        """`SENTENCE`, in its order."""
+        return [
+            *self._novel(),
+            *self._uncovered(),
+            *self._unordered(),
+            self._swapped(),
+            *self._differing(),
+            self.contrary(),
+            *self._edited(),
+            *self._bounds(),
+            self._lost_inside(),
+            min(2, len(self.unsupported())) / 2,
+            1 / (1 + len(self.sentence.tokens)),
+        ]
+
+    def unsupported(self) -> list[Claim]:
+        """The claims that no source holds."""
+        asked = frozenset(key for claim in self.question.claims for key in claim.keys)
+        return [c for c in self.sentence.claims if not self.evidence.holds(c, asked)]
+
+    def contrary(self) -> float:
+        """How alike (0..1) a clause is to the clauses of sources that it contradicts."""
+        others = [clause for one in self.evidence.sentences for clause in one.clauses]
+        worst = 0.0
+        for clause in self.sentence.clauses:
+            share, near = nearest(clause, others)
+            if share > worst and all(contrary(clause, other) for other in near):
+                worst = share
+        return worst
+
+    @cached_property
+    def near(self) -> Sentence | None:
+        """The source sentence that holds most of it, in the best order; two where it joins two."""
+        ranked = sorted(self.evidence.sentences, key=self._shared, reverse=True)[:3]
+        if not ranked:
+            return None
+        best = max(ranked[:2], key=lambda other: len(_aligned(self.sentence, other)))
+        rest = set(self.sentence.said) - set(best.said)
+        gain, second = max(
+            ((self._weight(rest & set(o.said)), n) for n, o in enumerate(ranked) if o is not best),
+            default=(0.0, 0),
+        )
+        if gain > _JOINS * self._weight(set(self.sentence.said)):
+            return self.evidence.joined(best, ranked[second])
+        return best
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Places of tokens of both that correspond, in order."""
+        return _aligned(self.sentence, self.near) if self.near else []
+
+    def _weight(self, words: set[str] | frozenset[str]) -> float:
+        return sum(self.rarity.get(word, 1.0) for word in words)
+
+    def _shared(self, other: Sentence) -> float:
+        return self._weight(set(self.sentence.said) & set(other.said))
+
+    def novelty(self, word: str) -> float:
+        """How strange a word is to the sources (0..1)."""
+        held = self.evidence
+        if word in held.words:
+            return 0.0
+        if meaning(word) & held.meanings or (len(word) >= 5 and word[:5] in held.beginnings):
+            return 0.25
+        return 0.5 if word in self.question.words else 1.0
+
+    def _novel(self) -> list[float]:
+        words = self.sentence.words
+        strange = {w: self.novelty(w) * self.rarity.get(w, 1.0) for w in words}
+        new = [w for w in words if self.novelty(w) == 1.0]
+        total = self._weight(words)
+        return [
+            sum(strange.values()) / total if total else 0.0,
+            max(strange.values(), default=0.0),
+            min(4, len(new)) / 4,
+            min(2, sum(w not in self.rarity for w in new)) / 2,
+            min(2, sum(w in PROMISES for w in new)) / 2,
+        ]
+
+    def _uncovered(self) -> list[float]:
+        """The share of its words that the best sentence, and the best source, do not hold."""
+        words = frozenset(self.sentence.said)
+        total = self._weight(words)
+        if not total or not self.near:
+            return [0.0, 0.0]
+        held: dict[int, set[str]] = {}
+        for other in self.evidence.sentences:
+            held.setdefault(other.source, set()).update(other.said)
+        best = max(self._weight(words & found) for found in held.values())
+        return [1 - self._weight(words & set(self.near.said)) / total, 1 - best / total]
+
+    def _unordered(self) -> list[float]:
+        """The share of tokens that do not align, and of neighbours that no source has near."""
+        said = self.sentence.said
+        if not said or not self.near:
+            return [0.0, 0.0]
+        pairs = list(zip(said, said[1:], strict=False))
+        unpaired = sum(pair not in self.evidence.pairs for pair in pairs)
+        return [1 - len(self.pairs) / len(said), unpaired / len(pairs) if pairs else 0.0]
+
+    def _swapped(self) -> float:
+        """How much better the words around a claim suit another claim of its kind (0..1)."""
+        worst = 0.0
+        for place, token in enumerate(self.sentence.tokens):
+            if token.claim is None:
+                continue
+            around = self.sentence.contexts[place]
+            own, other = 0.0, 0.0
+            for rival, context in self.evidence.stated.get(token.kind, ()):
+                likeness = _likeness(around, context)
+                if rival.keys & token.claim.keys:
+                    own = max(own, likeness)
+                else:
+                    other = max(other, likeness)
+            worst = max(worst, other - own if own or other else 0.0)
+        return worst
+
+    def _differing(self) -> list[float]:
+        """Aligned claims that state something else, and new words where others stood."""
+        if not self.near:
+            return [0.0, 0.0]
+        disagreeing = 0
+        for mine, theirs in self.pairs:
+            one, other = self.sentence.tokens[mine].claim, self.near.tokens[theirs].claim
+            disagreeing += bool(one and other and not one.keys & other.keys)
+        return [min(2, disagreeing) / 2, min(2.0, self._replaced()) / 2]
+
+    def _replaced(self) -> float:
+        """The weight of new words that stand between aligned ones in place of others."""
+        total = 0.0
+        ends = [(-1, -1), *self.pairs, (len(self.sentence.said), len(self.near.said) if self.near else 0)]
+        for (mine, theirs), (my_next, their_next) in zip(ends, ends[1:], strict=False):
+            gap = self.sentence.tokens[mine + 1 : my_next]
+            if 0 < len(gap) <= 2 and 0 < their_next - theirs - 1 <= 3:
+                total += sum(
+                    self.novelty(t.text) * self.rarity.get(t.text, 1.0)
+                    for t in gap
+                    if t.claim is None
+                )
+        return total
+
+    def _edited(self) -> list[float]:
+        """What a copy turns by a small word: of each group of `_EDITS`, words lost or added.
+
+        Weighed by how much of the sentence is a copy; 0 where it is none.
+        """
+        if not self.near or not self.sentence.every:
+            return [0.0] * 8
+        mine, theirs = self.sentence.every, self.near.every
+        pairs = _common(mine, theirs)
+        copied = len(pairs) / len(mine)
+        ours = Counter(mine) - Counter(mine[i] for i, _ in pairs)
+        spans = _touched(theirs, [j for _, j in pairs])
+        lost = Counter(spans) - Counter(theirs[j] for _, j in pairs)
+        ours, lost = ours - lost, lost - ours
+        nots = sum(ours[w] for w in _NOTS) - sum(lost[w] for w in _NOTS)
+        opposed = any(opposites(stem(w)) & {stem(o) for o in lost} for w in ours)
+        groups = [float(bool(nots % 2) != opposed), float(opposed)]
+        groups += [float(any(lost[w] for w in group)) for group in _LIMITS]
+        groups.append(float(any(ours[w] for group in _LIMITS for w in group)))
+        groups.append(float(any(ours[w] or lost[w] for w in _ALL)))
+        return [copied * found for found in groups]
+
+    def _bounds(self) -> list[float]:
+        """Numbers said to be the most that are the least, such that lost theirs, and numbers
+        that became the least."""
+        turned = lost = added = 0
+        for claim, bound in self.sentence.bounds:
+            same = self.evidence.bounds_of(claim)
+            if same:
+                turned += bool(bound) and bound not in same and "" not in same
+                lost += not bound and "" not in same
+                added += bound == "low" and bound not in same
+        return [min(2, turned) / 2, min(2, lost) / 2, min(2, added) / 2]
+
+    def _lost_inside(self) -> float:
+        """The weight of source words left out between aligned ones, over that of all."""
+        if not self.near or len(self.pairs) < 2:
+            return 0.0
+        lost = 0.0
+        for (_, one), (_, other) in zip(self.pairs, self.pairs[1:], strict=False):
+            lost += self._weight(frozenset(self.near.said[one + 1 : other]))
+        return lost / max(1.0, self._weight(frozenset(self.near.said)))
+
+
+def _likeness(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    total = sum(one.values())
+    if not total:
+        return 0.0
+    return sum(min(w, other[t]) for t, w in one.items() if t in other) / total
+
+
+def _aligned(one: Sentence, other: Sentence) -> list[tuple[int, int]]:
+    """Places of tokens that correspond in order, claims of a kind being alike."""
+    return _common([t.kind for t in one.tokens], [t.kind for t in other.tokens])
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
+    """The longest common subsequence as places in both."""
+    longest = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i in range(len(a) - 1, -1, -1):
+        row, below, said = longest[i], longest[i + 1], a[i]
+        for j in range(len(b) - 1, -1, -1):
+            if said == b[j]:
+                row[j] = below[j + 1] + 1
+            else:
+                row[j] = below[j] if below[j] >= row[j + 1] else row[j + 1]
+    pairs, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        if a[i] == b[j]:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif longest[i + 1][j] >= longest[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+def _touched(words: Sequence[str], places: Sequence[int]) -> Sequence[str]:
+    """The words from the first to the last aligned one, and a few past either end."""
+    if not places:
+        return ()
+    return words[max(0, places[0] - _PAST) : places[-1] + 1 + _PAST]
+
+
+def read(text: str, evidence: Evidence, rarity: Mapping[str, float], question: str) -> Reading:
+    """A sentence of a reply beside its sources."""
+    return Reading(Sentence(plain(text)), evidence, rarity, Sentence(plain(question)))

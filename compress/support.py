@@ -1,0 +1,330 @@
+"""Fits the score of `agent/support.py`: agent/support.json.
+
+    python -m featherdesk.compress.support [GENERATIONS.jsonl]
+
+Answers of our own topics, told by made-up businesses, are reworded by code and by the topics'
+other answers, and made wrong in the ways of `corrupt`. GENERATIONS are what models wrote about
+the topics (tests/make_wrong_generations.py). Knows nothing of the sample bot.
+"""
+
+import json
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from ..agent.clauses import courteous, sentences, stems
+from ..agent.evidence import Evidence, Sentence, sources_of
+from ..agent.progress import track
+from ..agent.grounding import missing
+from ..agent.lexicon import meaning
+from ..agent.reading import SENTENCE
+from ..agent.support import REPLY, Layer, Support
+from ..agent.types import Entry
+from .corpora import Topic, business_name, filled, load_topics, tell
+from .corrupt import Corruption, corrupted
+
+__all__ = ["Example", "examples", "fit", "rarity_of"]
+
+ALIKE = ("digital", "hospitality", "public", "retail", "service", "shop", "travel")
+"""Files of topics whose answers say the same in other words."""
+
+FALSE_ALARMS = 0.04
+RIDGE = 1.0
+_OPENINGS = ("Yes. ", "Sure. ", "Of course. ", "Good question! ", "Hello! ", "Thanks for asking. ")
+_CLOSINGS = (" Hope that helps!", " Let me know if you need anything else.", " Thank you!")
+_WORDED = (
+    (r"\bcannot\b", "can't"),
+    (r"\bdo not\b", "don't"),
+    (r"\bis not\b", "isn't"),
+    (r"\bwe will\b", "we'll"),
+    (r"\byou will\b", "you'll"),
+    (r"\bcosts\b", "is"),
+    (r"\btakes\b", "needs"),
+    (r"\bwithin\b", "in"),
+    (r"\be-mail\b", "email"),
+    (r"\b2 (?=[a-z])", "two "),
+    (r"\b3 (?=[a-z])", "three "),
+    (r"\b5 (?=[a-z])", "five "),
+    (r"\btwo (?=[a-z])", "2 "),
+    (r"\bfree of charge\b", "free"),
+    (r"\bat no cost\b", "for free"),
+    (r"\bup to\b", "at most"),
+    (r"\bmust\b", "have to"),
+    (r"\bwe\b", "our team"),
+    (r"\bfrom (\S+) to (\S+)", r"between \1 and \2"),
+    (r"(\d)%", r"\1 percent"),
+    (r"\bparcels?\b(?!@)", "package"),
+)
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A reply with its sources and whether it is wrong; `kind` names how it was made.
+
+    `faulty` is the place of the sentence known to be wrong, -1 where all may be or none is.
+    """
+
+    reply: str
+    sources: tuple[str, ...]
+    question: str
+    wrong: bool
+    kind: str
+    group: str
+    faulty: int = -1
+
+
+def rarity_of(topics: Sequence[Topic]) -> dict[str, float]:
+    """How much a stem tells (0..1): its inverse document frequency over topics, of the highest."""
+    counts: Counter[str] = Counter()
+    for topic in topics:
+        text = re.sub(r"\{\w+\}", " ", " ".join((*topic.questions, *topic.answers)))
+        counts.update(set(stems(text)))
+    top = math.log(1 + len(topics))
+    return {
+        word: round(math.log((1 + len(topics)) / (1 + count)) / top, 2)
+        for word, count in sorted(counts.items())
+        if count > 1 and re.fullmatch(r"[a-z'-]+", word)
+    }
+
+
+def examples(topics: Sequence[Topic], seed: int) -> Iterator[Example]:
+    """Right and wrong replies about every topic, each among other entries of its business."""
+    rng = random.Random(seed)
+    by_domain: dict[str, list[Topic]] = defaultdict(list)
+    for topic in topics:
+        by_domain[topic.domain].append(topic)
+    alike = {t.name for name in ALIKE for t in load_topics(f"topics_{name}.jsonl")}
+    for topic in topics:
+        pool = [t for t in by_domain[topic.domain] if t is not topic]
+        if len(pool) < 4:
+            pool = [t for t in topics if t is not topic]
+        business = business_name(rng)
+        others = [tell(t, business, rng).entry for t in rng.sample(pool, k=4)]
+        yield from _about(topic, business, others, topic.name in alike, rng)
+
+
+def _about(
+    topic: Topic, business: str, others: Sequence[Entry], alike: bool, rng: random.Random
+) -> Iterator[Example]:
+    values = {"business": business}
+    answers = [filled(answer, topic.slots, values, rng) for answer in topic.answers]
+    asked = [filled(question, topic.slots, values, rng) for question in topic.questions]
+    place = max(range(len(answers)), key=lambda n: len(answers[n]))
+    place = place if rng.random() < 0.6 else rng.randrange(len(answers))
+    entry = Entry(topic.name, asked[0], answers[place])
+    shown = [entry, *rng.sample(list(others), k=rng.choice((0, 0, 1, 2)))]
+    if rng.random() < 0.12:
+        shown.reverse()
+    sources = tuple(sources_of(shown))
+    right = list(_reworded(answers[place], rng))
+    if alike:
+        right += _paraphrases(topic, answers, place)
+    for reply in right:
+        yield Example(reply, sources, rng.choice(asked), False, "right", topic.name)
+    foreign = [other.answer for other in others if other not in shown]
+    for kind in Corruption:
+        reply = corrupted(kind, rng.choice([answers[place], *right]), foreign, rng)
+        if reply is not None:
+            yield _wrong(reply, answers[place], sources, rng.choice(asked), kind, topic.name)
+    for kind, reply in _broken(answers[place], entry, shown, rng):
+        yield Example(reply, sources, rng.choice(asked), True, kind, topic.name)
+
+
+def _wrong(
+    reply: str, answer: str, sources: tuple[str, ...], question: str, kind: str, group: str
+) -> Example:
+    """The example, with the place of the first sentence that the answer does not have."""
+    own = set(sentences(answer))
+    new = [n for n, sentence in enumerate(sentences(reply)) if sentence not in own]
+    faulty = new[0] if len(new) == 1 else -1
+    return Example(reply, sources, question, True, kind, group, faulty)
+
+
+def _reworded(answer: str, rng: random.Random) -> Iterator[str]:
+    """The answer, parts of it, and the same in other words, by rule."""
+    told = sentences(answer)
+    yield answer
+    if len(told) > 1:
+        yield " ".join(rng.sample(told, k=len(told)))
+        yield " ".join(told[: rng.randint(1, len(told))])
+        yield " ".join(f"{one.rstrip('.')} and {other[:1].lower() + other[1:]}"
+                       for one, other in [tuple(told[:2])])
+    for _ in range(2):
+        text = answer
+        for pattern, other in rng.sample(_WORDED, k=len(_WORDED)):
+            if rng.random() < 0.6:
+                text = re.sub(pattern, other, text, count=1)
+        start = rng.choice(_OPENINGS) if rng.random() < 0.4 else ""
+        end = rng.choice(_CLOSINGS) if rng.random() < 0.3 else ""
+        yield start + text + end
+
+
+def _paraphrases(topic: Topic, answers: Sequence[str], place: int) -> list[str]:
+    """The topic's other answers that need no slot, and no more words, than the chosen one."""
+    slots = [set(re.findall(r"\{(\w+)\}", text)) for text in topic.answers]
+    return [
+        answer
+        for number, answer in enumerate(answers)
+        if number != place
+        and slots[number] <= slots[place] | {"business"}
+        and len(answer) <= 1.1 * len(answers[place])
+        and _told_of(answer, answers[place])
+    ]
+
+
+def _told_of(answer: str, source: str) -> bool:
+    """Whether every sentence has at least a third of its words from the source, or their like."""
+    held = set(stems(source))
+    held |= {row for word in held for row in meaning(word)}
+    for sentence in sentences(answer):
+        words = set(stems(sentence))
+        found = [w for w in words if w in held or meaning(w) & held]
+        if len(found) < len(words) / 3:
+            return False
+    return True
+
+
+def _broken(
+    answer: str, entry: Entry, shown: Sequence[Entry], rng: random.Random
+) -> Iterator[tuple[str, str]]:
+    """What broken models write, made by rule."""
+    words = answer.split()
+    told = sentences(answer)
+    if rng.random() < 0.4 and len(shown) > 1:
+        yield "another entry", rng.choice([e for e in shown if e is not entry]).answer
+    if rng.random() < 0.3 and len(words) > 8:
+        yield "torn", " ".join(words[: rng.randint(3, len(words) - 3)])
+    if rng.random() < 0.25:
+        yield "loop", " ".join([*told, *(rng.choice(told) for _ in range(rng.randint(1, 4)))])
+    if rng.random() < 0.2:
+        yield "question", entry.question
+    if rng.random() < 0.2 and len(words) > 8:
+        mixed = words[:]
+        rng.shuffle(mixed)
+        yield "shuffled", " ".join(mixed)
+    facts = [s for s in told if Sentence(s).claims]
+    rest = [s for s in told if not Sentence(s).claims]
+    if rng.random() < 0.5 and facts and rest:
+        yield "fact left out", " ".join(rest)
+
+
+def fit(made: Sequence[Example], rarity: dict[str, float]) -> Support:
+    """Both layers: sentences whose fault is known, then replies; limits on a third held out."""
+    groups = sorted({example.group for example in made})
+    random.Random(1).shuffle(groups)
+    held = set(groups[: len(groups) // 3])
+    nothing = Layer((0.0,) * (len(SENTENCE) + 1), 0.0)
+    blank = Support(nothing, Layer((0.0,) * (len(REPLY) + 1), 0.0), rarity)
+    evidence = [Evidence.of(example.sources) for example in made]
+    sentence = _fit_sentences(blank, made, evidence, held)
+    support = Support(sentence, blank.reply, rarity)
+    decided = [bool(missing(e.reply, one, e.question)) for e, one in zip(made, evidence, strict=True)]
+    x = np.array(
+        [
+            support.reply_features(example.reply, one, example.question)
+            for example, one in zip(track(made, "replies"), evidence, strict=True)
+        ]
+    )
+    y = np.array([example.wrong for example in made], float)
+    kept = np.array([example.group not in held for example in made])
+    open_ones = ~np.array(decided)
+    layer = _layer(x[open_ones], y[open_ones], kept[open_ones])
+    return Support(sentence, layer, rarity)
+
+
+def _fit_sentences(
+    support: Support, made: Sequence[Example], evidence: Sequence[Evidence], held: set[str]
+) -> Layer:
+    rows, labels, kept = [], [], []
+    for example, one in zip(track(made, "sentences"), evidence, strict=True):
+        if example.wrong and example.faulty < 0:
+            continue
+        asked = Sentence(example.question)
+        for number, text in enumerate(sentences(example.reply)):
+            if courteous(text):
+                continue
+            rows.append(support.sentence_features(Sentence(text), one, asked))
+            labels.append(float(example.wrong and number == example.faulty))
+            kept.append(example.group not in held)
+    return _layer(np.array(rows), np.array(labels), np.array(kept))
+
+
+def _layer(x: Vector, y: Vector, kept: NDArray[np.bool_]) -> Layer:
+    """Logistic regression on what is kept; the limit leaves FALSE_ALARMS of the right rest."""
+    weights = newton(x[kept], y[kept])
+    odds = x @ weights[:-1] + weights[-1]
+    limit = float(np.quantile(odds[~kept & (y == 0)], 1 - FALSE_ALARMS))
+    return Layer(tuple(round(float(w), 4) for w in weights), round(limit, 4))
+
+
+def newton(x: Vector, y: Vector) -> Vector:
+    """Weights and bias of a ridge logistic regression; both classes weigh the same."""
+    x = np.hstack([x, np.ones((len(x), 1))])
+    weight = np.where(y > 0, 0.5 / max(1, y.sum()), 0.5 / max(1, (1 - y).sum())) * len(y)
+    ridge = RIDGE * np.eye(x.shape[1])
+    ridge[-1, -1] = 0.0
+    w = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (weight * (p - y)) + ridge @ w
+        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + ridge + 1e-9 * np.eye(len(w))
+        step = np.linalg.solve(hessian, gradient)
+        w = w - step
+        if np.abs(step).max() < 1e-6:
+            break
+    return w
+
+
+def generated(path: Path) -> Iterator[Example]:
+    """What models wrote about topics, as `tests/make_wrong_generations.py --topics` keeps it."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield Example(
+            row["reply"],
+            tuple(row["sources"]),
+            row["question"],
+            not row["right"],
+            f"model: {row['model']}",
+            row["topic"],
+        )
+
+
+def save(support: Support, path: Path) -> None:
+    """Write both layers and the words, a word a line."""
+    told = {
+        "sentence": {"weights": support.sentence.weights, "limit": support.sentence.limit},
+        "reply": {"weights": support.reply.weights, "limit": support.reply.limit},
+        "rarity": dict(support.rarity),
+    }
+    path.write_text(json.dumps(told, indent=0) + "\n", encoding="utf-8")
+
+
+@click.command()
+@click.argument("generations", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--seed", type=int, default=1, show_default=True)
+def main(generations: Path | None, *, seed: int) -> None:
+    """Fit the score on our topics, and on what models wrote about them, and ship it."""
+    topics = load_topics()
+    made = list(examples(topics, seed))
+    if generations is not None:
+        made += generated(generations)
+    support = fit(made, rarity_of(topics))
+    save(support, Path(__file__).parents[1] / "agent" / "support.json")
+    for name, layer in (("sentence", support.sentence), ("reply", support.reply)):
+        names = (*(SENTENCE if name == "sentence" else REPLY), "bias")
+        click.echo(f"{name}: limit {layer.limit}")
+        for one, weight in zip(names, layer.weights, strict=True):
+            click.echo(f"  {one:18} {weight:7.2f}")
+
+
+if __name__ == "__main__":
+    main()
