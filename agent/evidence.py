@@ -18,7 +18,7 @@ from .types import Entry
 __all__ = ["Evidence", "Sentence", "Token", "sources_of"]
 
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?|\d+|[一-鿿]")
-_BREAK = re.compile(r"[,;:()—–]|\b(?:and|but|or|while|whereas)\b", re.IGNORECASE)
+_BREAK = re.compile(r"[,;:()—–]|\b(?:and|but|or|while|whereas|plus|then)\b", re.IGNORECASE)
 _WINDOW, _ACROSS = 8, 0.4
 _OTHER_BOUND = {"low": "high", "high": "low", "": ""}
 
@@ -37,13 +37,13 @@ class Token:
         return self.text if self.claim is None else _SLOTS.get(self.claim.kind, "#link")
 
 
-_NUMERIC, _DATED = "#number", "#date"
+_NUMERIC = "#number"
 _SLOTS = {
     Kind.QUANTITY: _NUMERIC,
     Kind.COUNT: _NUMERIC,
-    Kind.TIME: _DATED,
-    Kind.DATE: _DATED,
-    Kind.WEEKDAY: _DATED,
+    Kind.TIME: "#time",
+    Kind.DATE: "#date",
+    Kind.WEEKDAY: "#date",
     Kind.NAME: "#name",
     Kind.CODE: "#name",
 }
@@ -107,6 +107,14 @@ class Sentence:
         """What stands around each token; nearer ones weigh more, those past a joint less."""
         return [self._context(place) for place in range(len(self.tokens))]
 
+    @cached_property
+    def segments(self) -> dict[int, frozenset[str]]:
+        """What stands between two joints."""
+        found: dict[int, set[str]] = {}
+        for token in self.tokens:
+            found.setdefault(token.segment, set()).add(token.text)
+        return {number: frozenset(said) for number, said in found.items()}
+
     def _context(self, place: int) -> dict[str, float]:
         here = self.tokens[place]
         around: dict[str, float] = {}
@@ -119,9 +127,18 @@ class Sentence:
         return around
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A claim of a source with the words around it and those between the same two joints."""
+
+    claim: Claim
+    context: dict[str, float]
+    segment: frozenset[str]
+
+
 def _tokens(text: str, claims: Sequence[Claim]) -> Iterator[Token]:
     breaks = [match.start() for match in _BREAK.finditer(text)]
-    stated = [claim for claim in claims if not claim.implied]
+    stated = [claim for claim in claims if _stands_out(claim)]
     taken = bytearray(len(text))
     marks: list[tuple[int, str, Claim | None]] = []
     for claim in stated:
@@ -136,17 +153,24 @@ def _tokens(text: str, claims: Sequence[Claim]) -> Iterator[Token]:
         yield Token(said, segment, claim_or_none)
 
 
+def _stands_out(claim: Claim) -> bool:
+    """Whether a claim is one token; "a day" may be a day's walk and stays words."""
+    return not claim.implied and not claim.text.startswith(("a ", "an "))
+
+
 def _every(text: str, claims: Sequence[Claim]) -> Iterator[str]:
-    """Words in order; cannot and don't are two words each."""
-    ends = {claim.start: claim for claim in claims if not claim.implied}
+    """Words and commas in order; cannot and don't are two words each."""
+    ends = {claim.start: claim for claim in claims if _stands_out(claim)}
     place = 0
     while place < len(text):
         if place in ends:
-            yield "#" + _SLOTS.get(ends[place].kind, "#link")
+            yield _SLOTS.get(ends[place].kind, "#link")
             place = ends[place].end
             continue
         match = _WORD.match(text, place)
         if match is None:
+            if text[place] in ",;:()" and text[place + 1 : place + 2] in {" ", ""}:
+                yield ","
             place += 1
             continue
         word = match.group().lower()
@@ -249,13 +273,14 @@ class Evidence:
         return frozenset(found)
 
     @cached_property
-    def stated(self) -> dict[str, list[tuple[Claim, dict[str, float]]]]:
-        """The claims of sentences by the kind of their tokens, with what stands around them."""
-        found: dict[str, list[tuple[Claim, dict[str, float]]]] = {}
+    def stated(self) -> dict[str, list["Stated"]]:
+        """The claims of sentences by the kind of their tokens."""
+        found: dict[str, list[Stated]] = {}
         for one in self.sentences:
             for token, context in zip(one.tokens, one.contexts, strict=True):
                 if token.claim is not None:
-                    found.setdefault(token.kind, []).append((token.claim, context))
+                    told = Stated(token.claim, context, one.segments[token.segment])
+                    found.setdefault(token.kind, []).append(told)
         return found
 
     def bounds_of(self, claim: Claim) -> set[str]:

@@ -47,7 +47,7 @@ def missing(reply: str, evidence: Evidence, question: str = "") -> tuple[str, ..
             continue
         reading = Reading(Sentence(text), evidence, {}, asked)
         found.extend(_named(claim, evidence) for claim in reading.unsupported())
-        if reading.contrary() >= _CONTRARY:
+        if reading.contrary(2) >= _CONTRARY:
             found.append(text)
     return tuple(dict.fromkeys(found))
 

@@ -156,6 +156,7 @@ guest member
 debit credit
 domestic international
 inland abroad
+with without
 within after
 until from
 up least

@@ -27,6 +27,7 @@ SENTENCE = (
     "unordered",
     "unpaired",
     "swapped",
+    "misplaced",
     "disagreeing",
     "replaced",
     "contrary",
@@ -50,14 +51,14 @@ SENTENCE = (
 _NOTS = frozenset("not no never none nothing nobody neither nor".split())
 _LIMITS = (
     frozenset({"only"}),
-    frozenset("unless except excluding without".split()),
+    frozenset("unless except excluding".split()),
     frozenset("if once provided as when".split()),
     frozenset("least most minimum maximum up more less until before after within".split()),
 )
+_OPENERS = frozenset("only unless except if once provided until when".split())
 _ALL = frozenset("all every each any some always usually usual both also even".split())
 
 
-_PAST = 6
 _JOINS = 0.3
 
 
@@ -90,6 +91,7 @@ class Reading:
             *self._uncovered(),
             *self._unordered(),
             self._swapped(),
+            self._misplaced(),
             *self._differing(),
             self.contrary(),
             *self._edited(),
@@ -104,15 +106,27 @@ class Reading:
         asked = frozenset(key for claim in self.question.claims for key in claim.keys)
         return [c for c in self.sentence.claims if not self.evidence.holds(c, asked)]
 
-    def contrary(self) -> float:
-        """How alike (0..1) a clause is to the clauses of sources that it contradicts."""
+    def contrary(self, least: int = 1) -> float:
+        """How alike (0..1) a clause is to the clauses of sources that it contradicts.
+
+        They share at least so many words. Where a sentence denies as often as the one it
+        follows, its clauses are only cut otherwise.
+        """
         others = [clause for one in self.evidence.sentences for clause in one.clauses]
         worst = 0.0
         for clause in self.sentence.clauses:
             share, near = nearest(clause, others)
-            if share > worst and all(contrary(clause, other) for other in near):
-                worst = share
+            if share <= worst or any(len(clause.words & o.words) < least for o in near):
+                continue
+            if all(contrary(clause, other) for other in near):
+                alike = all(clause.denied != other.denied for other in near) and self._denies_alike
+                worst = worst if alike else share
         return worst
+
+    @cached_property
+    def _denies_alike(self) -> bool:
+        mine = sum(clause.denied for clause in self.sentence.clauses)
+        return self.near is not None and mine == sum(c.denied for c in self.near.clauses) > 0
 
     @cached_property
     def near(self) -> Sentence | None:
@@ -192,13 +206,31 @@ class Reading:
                 continue
             around = self.sentence.contexts[place]
             own, other = 0.0, 0.0
-            for rival, context in self.evidence.stated.get(token.kind, ()):
-                likeness = _likeness(around, context)
-                if rival.keys & token.claim.keys:
+            for rival in self.evidence.stated.get(token.kind, ()):
+                likeness = _likeness(around, rival.context)
+                if rival.claim.keys & token.claim.keys:
                     own = max(own, likeness)
                 else:
                     other = max(other, likeness)
             worst = max(worst, other - own if own or other else 0.0)
+        return worst
+
+    def _misplaced(self) -> float:
+        """How much the words beside a claim stand beside another of its kind in the sources, and
+        not beside it (0..1)."""
+        worst = 0.0
+        for token in self.sentence.tokens:
+            if token.claim is None:
+                continue
+            own: set[str] = set()
+            other: set[str] = set()
+            for rival in self.evidence.stated.get(token.kind, ()):
+                (own if rival.claim.keys & token.claim.keys else other).update(rival.segment)
+            beside = self.sentence.segments[token.segment] - {token.text}
+            against = self._weight(beside & (other - own))
+            speaks = self._weight(beside & (own - other))
+            if own and other:
+                worst = max(worst, (against - speaks) / (0.5 + against + speaks))
         return worst
 
     def _differing(self) -> list[float]:
@@ -239,6 +271,10 @@ class Reading:
         spans = _touched(theirs, [j for _, j in pairs])
         lost = Counter(spans) - Counter(theirs[j] for _, j in pairs)
         ours, lost = ours - lost, lost - ours
+        for one, other in ((ours, lost), (lost, ours)):
+            if one["without"] and any(other[w] for w in _NOTS):
+                one.pop("without")
+                other.subtract([next(w for w in _NOTS if other[w])])
         nots = sum(ours[w] for w in _NOTS) - sum(lost[w] for w in _NOTS)
         opposed = any(opposites(stem(w)) & {stem(o) for o in lost} for w in ours)
         groups = [float(bool(nots % 2) != opposed), float(opposed)]
@@ -303,11 +339,20 @@ def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _touched(words: Sequence[str], places: Sequence[int]) -> Sequence[str]:
-    """The words from the first to the last aligned one, and a few past either end."""
+def _touched(words: Sequence[str], places: Sequence[int]) -> list[str]:
+    """The words from the first to the last aligned one, on to the next comma on either side, and
+    the limiting word that opens what stands beyond it."""
     if not places:
-        return ()
-    return words[max(0, places[0] - _PAST) : places[-1] + 1 + _PAST]
+        return []
+    first, last = places[0], places[-1]
+    while first > 0 and words[first - 1] != ",":
+        first -= 1
+    while last + 1 < len(words) and words[last + 1] != ",":
+        last += 1
+    beyond = [word for word in words[last + 2 : last + 4] if word in _OPENERS]
+    before = words[: max(0, first - 1)]
+    start = len(before) - list(reversed(before)).index(",") if "," in before else 0
+    return [*(w for w in before[start : start + 1] if w in _OPENERS), *words[first : last + 1], *beyond]
 
 
 def read(text: str, evidence: Evidence, rarity: Mapping[str, float], question: str) -> Reading:

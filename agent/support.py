@@ -22,11 +22,10 @@ from .evidence import Evidence, Sentence
 from .lexicon import meaning
 from .reading import SENTENCE, Reading
 
-__all__ = ["REPLY", "SENTENCE", "Layer", "Support", "load_support"]
+__all__ = ["REPLY", "SENTENCE", "Layer", "Support", "load_support", "stepped"]
 
 REPLY = (
     "worst",
-    "mean",
     "loops",
     "cut",
     "odd_letters",
@@ -38,8 +37,9 @@ REPLY = (
     "unasked",
     "off_first",
 )
-"""What is measured of a reply; `worst` and `mean` are its sentences' log-odds."""
+"""What is measured of a reply; `worst` is how likely (0..1) its worst sentence is wrong."""
 
+_NOTHING = -9.0
 _ROLES = re.compile(r"(?:^|\s)(?:customer|agent|question|answer|user|[qa])\s*:", re.IGNORECASE)
 _WANTED: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), frozenset(wanted.split()))
@@ -55,16 +55,26 @@ _LASTING = frozenset({"minute", "month", "working day", "night", "second"})
 Vector = NDArray[np.float64]
 
 
+CUTS = (0.01, 0.15, 0.3, 0.5, 0.7, 0.9)
+"""A feature counts in proportion, and again as it passes each of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A logistic model: weights over named features, bias last; odds over `limit` are wrong."""
+    """A logistic model over `stepped` features, bias last; log-odds over `limit` are wrong."""
 
     weights: tuple[float, ...]
     limit: float
 
     def odds(self, features: Vector) -> float:
         """Log-odds of being wrong."""
-        return float(features @ np.array(self.weights[:-1]) + self.weights[-1])
+        return float(stepped(features) @ np.array(self.weights[:-1]) + self.weights[-1])
+
+
+def stepped(features: Vector) -> Vector:
+    """Features, and for each of `CUTS` which are over it; shape (..., n * (1 + len(CUTS)))."""
+    steps = [np.asarray(features > cut, np.float64) for cut in CUTS]
+    return np.concatenate([features, *steps], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -81,24 +91,29 @@ class Support:
 
     def reply_features(self, reply: str, evidence: Evidence, question: str = "") -> Vector:
         """`REPLY`, shape (len(REPLY),)."""
-        asked, text = Sentence(plain(question)), plain(reply)
-        told = [Sentence(piece) for piece in sentences(text) if not courteous(piece)]
-        odds = [self.sentence.odds(self.sentence_features(s, evidence, asked)) for s in told]
-        odds = odds or [0.0]
-        answered = self._answered(told, evidence, asked)
-        return np.array([max(odds), sum(odds) / len(odds), *_shape(text, evidence), *answered])
+        return self._read(reply, evidence, question)[1]
 
-    def odds(self, reply: str, evidence: Evidence, question: str = "") -> float:
-        """Log-odds that a whole reply is wrong."""
-        return self.reply.odds(self.reply_features(reply, evidence, question))
+    def odds(self, reply: str, evidence: Evidence, question: str = "") -> tuple[float, float]:
+        """Log-odds over their limits that the worst sentence is wrong, and the whole reply."""
+        worst, features = self._read(reply, evidence, question)
+        return worst - self.sentence.limit, self.reply.odds(features) - self.reply.limit
 
     def doubts(self, reply: str, evidence: Evidence, question: str = "") -> bool:
         """Whether a whole reply is likelier wrong than may be sent."""
-        return self.odds(reply, evidence, question) > self.reply.limit
+        return max(self.odds(reply, evidence, question)) > 0
 
     def doubts_sentence(self, sentence: str, evidence: Evidence, question: str = "") -> bool:
         """Whether a finished sentence is likelier wrong than may be shown."""
         return self.sentence_odds(sentence, evidence, question) > self.sentence.limit
+
+    def _read(self, reply: str, evidence: Evidence, question: str) -> tuple[float, Vector]:
+        """The log-odds of the worst sentence, and `REPLY`."""
+        asked, text = Sentence(plain(question)), plain(reply)
+        told = [Sentence(piece) for piece in sentences(text) if not courteous(piece)]
+        odds = [self.sentence.odds(self.sentence_features(s, evidence, asked)) for s in told]
+        worst = max(odds, default=_NOTHING)
+        answered = self._answered(told, evidence, asked)
+        return worst, np.array([1 / (1 + np.exp(-worst)), *_shape(text, evidence), *answered])
 
     def sentence_odds(self, sentence: str, evidence: Evidence, question: str = "") -> float:
         """Log-odds that a finished sentence of a reply is wrong."""
