@@ -74,9 +74,7 @@ _LONE_MONTH = re.compile(
     rf"\b(?i:{_MONTH})\b|(?:(?<=in )|(?<=from )|(?<=to )|(?<=of )|(?<=until )|(?<=by )|(?<=and )|"
     r"(?<=for )|(?<=since )|(?<=each )|(?<=every )|(?<=late )|(?<=early ))(?:May|March)\b"
 )
-_WEEKDAY = re.compile(
-    rf"\b(?:(?:{'|'.join(WEEKDAYS)})s?|weekends?|weekdays?)\b", re.IGNORECASE
-)
+_WEEKDAY = re.compile(rf"\b(?:(?:{'|'.join(WEEKDAYS)})s?|weekends?|weekdays?)\b", re.IGNORECASE)
 _SHORT_DAY = re.compile(r"\b(?:Mon|Tues?|Wed|Thurs?|Fri|Sat|Sun)\b\.?")
 _CODE = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]+\b")
 _ATTACHED = re.compile(r"\d+(?:st|nd|rd|th|x|s)", re.IGNORECASE)

@@ -103,7 +103,9 @@ def _pieces(sentence: str) -> Iterator[str]:
         words = re.findall(r"[\w'-]+", _LEAD.sub("", piece).lower())
         if not words and not re.search(r"\w", piece):
             continue
-        verbal = any(word in VERBS or "'" in word for word in words[:4]) or re.search(r"[一-鿿]{2}", piece)
+        verbal = any(word in VERBS or "'" in word for word in words[:4]) or re.search(
+            r"[一-鿿]{2}", piece
+        )
         if pieces and not verbal and not _STARTS.match(piece):
             pieces[-1] += f", {piece}"
         else:

@@ -15,12 +15,13 @@ from .calibration import Calibration
 from .config import BotConfig, load_config
 from .encoder import open_encoder
 from .errors import ArtifactError, GenerationError
-from .grounding import StreamGuard, unsupported
+from .grounding import StreamGuard, sources_of, unsupported
 from .index import Index
 from .prompt import REFUSAL, contract_hash, render
 from .reranker import CrossEncoder
 from .router import Router
 from .runtime import Generator, OnnxGenerator, Step
+from .support import load_support
 from .texts import say
 from .types import (
     Author,
@@ -170,7 +171,7 @@ class Agent:
         deadline = time.monotonic() + self.config.generation.timeout
         drafts: list[_Draft] = []
         for asked, shown, turns in tasks:
-            draft = _Draft(StreamGuard(_sources(shown)))
+            draft = _Draft(StreamGuard(sources_of(shown), asked, load_support()))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
             steps = self._steps(generator, shown, asked, turns, deadline, stopped, limit)
@@ -345,16 +346,12 @@ def _bounded(question: str) -> str:
     return " ".join(printable.split())[:MAX_QUESTION]
 
 
-def _sources(entries: Sequence[Entry]) -> list[str]:
-    return [f"{entry.answer}\n{entry.question}" for entry in entries]
-
-
 def _cited(text: str, entries: Sequence[Entry]) -> tuple[Citation, ...]:
     """The fewest entries, best first, that hold all the text claims."""
     for count in range(1, len(entries) + 1):
         for start in range(len(entries) - count + 1):
             chosen = entries[start : start + count]
-            if not unsupported(text, _sources(chosen)):
+            if not unsupported(text, sources_of(chosen)):
                 return tuple(_citation(entry) for entry in chosen)
     return tuple(_citation(entry) for entry in entries)
 

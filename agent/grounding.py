@@ -6,18 +6,20 @@ they are streamed; what must be checked is held until it is whole. Knows nothing
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from .claims import Claim, Kind, find_claims, plain
 from .clauses import courteous, sentences
-from .evidence import Evidence, Sentence, sources_of
+from .evidence import Evidence, sources_of
+from .sentence import Sentence
 from .quantities import NUMBER_WORDS
 from .reading import Reading
 
-__all__ = ["StreamGuard", "claims", "missing", "sources_of", "unsupported"]
+__all__ = ["DOUBTFUL", "Judge", "StreamGuard", "claims", "missing", "sources_of", "unsupported"]
 
-Judge = Callable[[str, Evidence, str], bool]
-"""Whether a finished sentence is too doubtful to be shown: (sentence, evidence, question)."""
+DOUBTFUL = "the reply as a whole"
+"""What is named when every claim holds and yet the reply does not follow, or answer."""
 
 _CONTRARY = 0.5
 _OPEN = 2
@@ -59,6 +61,18 @@ def _named(claim: Claim, evidence: Evidence) -> str:
     return first if worded and first not in evidence.letters else claim.text
 
 
+class Judge(Protocol):
+    """What the guard needs of a score, such as `support.Support`."""
+
+    def doubts_sentence(self, sentence: str, evidence: Evidence, question: str = "") -> bool:
+        """Whether a finished sentence is too likely wrong to be shown."""
+        ...
+
+    def doubts(self, reply: str, evidence: Evidence, question: str = "") -> bool:
+        """Whether a whole reply is too likely wrong to be sent."""
+        ...
+
+
 class StreamGuard:
     """Releases a reply as it is written, word by word, and stops at the first ungrounded claim.
 
@@ -85,8 +99,13 @@ class StreamGuard:
         return self._release(self._safe_end(text))
 
     def finish(self) -> str:
-        """Release what is left."""
-        return self._release(len(self._text))
+        """Judge the reply as a whole and release what is left."""
+        out = self._release(len(self._text))
+        judge = self._judge if _is_read(self._text) else None
+        if judge and not self.failed:
+            if judge.doubts(self._text, self._evidence, self._question):
+                self.failed = (DOUBTFUL,)
+        return "" if self.failed else out
 
     def _release(self, end: int) -> str:
         if self.failed or end <= self._released:
@@ -115,9 +134,9 @@ class StreamGuard:
         return tuple(found)
 
     def _doubts(self, sentence: str) -> bool:
-        if self._judge is None or courteous(sentence):
+        if self._judge is None or courteous(sentence) or not _is_read(sentence):
             return False
-        return self._judge(sentence, self._evidence, self._question)
+        return self._judge.doubts_sentence(sentence, self._evidence, self._question)
 
     def _safe_end(self, text: str) -> int:
         """Up to the last finished word that no open claim holds; the start of a sentence that is
@@ -140,6 +159,11 @@ class StreamGuard:
         )
 
 
+def _is_read(text: str) -> bool:
+    """Whether the score knows the script: it is fitted to English."""
+    return not re.search(r"[\u3040-\u9fff\uac00-\ud7af]", text)
+
+
 def _start(text: str) -> int:
     """Where the sentence that is being written begins."""
     return max((match.end() for match in _SENTENCE.finditer(text)), default=0)
@@ -152,7 +176,7 @@ def _closed(sentence: str) -> int:
     while place >= max(0, open_from):
         word = words[place].group()
         last = place == len(words) - 1
-        opens = place and last and (word[:1].isupper() or re.search(r"[@/:.](?!$)", word))
+        opens = place and last and re.search(r"^[A-Z]|[@/:.](?!$)|[.!?]$", word)
         counts = re.search(r"\d|[£€$¥]", word) or word.lower().strip(".,;") in NUMBER_WORDS
         if opens or (counts and not re.search(r"[,;.!?]$", word)):
             end, open_from = words[place].start(), place - _OPEN

@@ -82,9 +82,7 @@ _BETWEEN = (
 
 def _alternatives() -> tuple[str, dict[str, tuple[str, float]]]:
     """One pattern of all units, longest first, and what each way of writing one means."""
-    patterns = [
-        (pattern, (name, 1.0)) for name, pattern in _CURRENCIES.items()
-    ]
+    patterns = [(pattern, (name, 1.0)) for name, pattern in _CURRENCIES.items()]
     for name, steps in _MEASURES.items():
         patterns.extend((pattern, (name, factor)) for factor, pattern in steps)
     return "|".join(pattern for pattern, _ in patterns), dict(patterns)

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .claims import Claim, Kind, find_claims, plain
+from .claims import Claim
 from .clauses import Clause, contrary
-from .evidence import Evidence, Sentence
+from .evidence import Evidence
+from .sentence import Sentence
 from .lexical import stem
 from .lexicon import PROMISES, meaning, opposites
 
@@ -246,7 +247,11 @@ class Reading:
     def _replaced(self) -> float:
         """The weight of new words that stand between aligned ones in place of others."""
         total = 0.0
-        ends = [(-1, -1), *self.pairs, (len(self.sentence.said), len(self.near.said) if self.near else 0)]
+        ends = [
+            (-1, -1),
+            *self.pairs,
+            (len(self.sentence.said), len(self.near.said) if self.near else 0),
+        ]
         for (mine, theirs), (my_next, their_next) in zip(ends, ends[1:], strict=False):
             gap = self.sentence.tokens[mine + 1 : my_next]
             if 0 < len(gap) <= 2 and 0 < their_next - theirs - 1 <= 3:
@@ -352,9 +357,8 @@ def _touched(words: Sequence[str], places: Sequence[int]) -> list[str]:
     beyond = [word for word in words[last + 2 : last + 4] if word in _OPENERS]
     before = words[: max(0, first - 1)]
     start = len(before) - list(reversed(before)).index(",") if "," in before else 0
-    return [*(w for w in before[start : start + 1] if w in _OPENERS), *words[first : last + 1], *beyond]
-
-
-def read(text: str, evidence: Evidence, rarity: Mapping[str, float], question: str) -> Reading:
-    """A sentence of a reply beside its sources."""
-    return Reading(Sentence(plain(text)), evidence, rarity, Sentence(plain(question)))
+    return [
+        *(w for w in before[start : start + 1] if w in _OPENERS),
+        *words[first : last + 1],
+        *beyond,
+    ]

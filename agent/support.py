@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from .claims import Claim, Kind, plain
 from .clauses import courteous, sentences
-from .evidence import Evidence, Sentence
+from .evidence import Evidence
+from .sentence import Sentence
 from .lexicon import meaning
 from .reading import SENTENCE, Reading
 
-__all__ = ["REPLY", "SENTENCE", "Layer", "Support", "load_support", "stepped"]
+__all__ = ["CUTS", "REPLY", "SENTENCE", "Layer", "Support", "load_support", "stepped"]
 
 REPLY = (
     "worst",
@@ -32,6 +33,7 @@ REPLY = (
     "long",
     "asks",
     "roles",
+    "echo",
     "kind_missing",
     "asked_lost",
     "unasked",
@@ -91,11 +93,11 @@ class Support:
 
     def reply_features(self, reply: str, evidence: Evidence, question: str = "") -> Vector:
         """`REPLY`, shape (len(REPLY),)."""
-        return self._read(reply, evidence, question)[1]
+        return self.read(reply, evidence, question)[1]
 
     def odds(self, reply: str, evidence: Evidence, question: str = "") -> tuple[float, float]:
         """Log-odds over their limits that the worst sentence is wrong, and the whole reply."""
-        worst, features = self._read(reply, evidence, question)
+        worst, features = self.read(reply, evidence, question)
         return worst - self.sentence.limit, self.reply.odds(features) - self.reply.limit
 
     def doubts(self, reply: str, evidence: Evidence, question: str = "") -> bool:
@@ -106,7 +108,7 @@ class Support:
         """Whether a finished sentence is likelier wrong than may be shown."""
         return self.sentence_odds(sentence, evidence, question) > self.sentence.limit
 
-    def _read(self, reply: str, evidence: Evidence, question: str) -> tuple[float, Vector]:
+    def read(self, reply: str, evidence: Evidence, question: str) -> tuple[float, Vector]:
         """The log-odds of the worst sentence, and `REPLY`."""
         asked, text = Sentence(plain(question)), plain(reply)
         told = [Sentence(piece) for piece in sentences(text) if not courteous(piece)]
@@ -124,8 +126,11 @@ class Support:
         self, told: Sequence[Sentence], evidence: Evidence, asked: Sentence
     ) -> list[float]:
         """Whether what was asked for is there; all 0 without a question."""
-        if not asked.text or not told or not evidence.sentences:
-            return [0.0] * 4
+        if not told or not evidence.sentences:
+            return [0.0, 1.0, 0.0, 0.0, 0.0]
+        echo = max(self._echo(one, evidence, asked) for one in told)
+        if not asked.text:
+            return [echo, 0.0, 0.0, 0.0, 0.0]
         words = frozenset(word for one in told for word in one.said)
         ranked = [self._relevance(one, asked) for one in evidence.sentences]
         best = evidence.sentences[int(np.argmax(ranked))]
@@ -134,11 +139,21 @@ class Support:
         first = sum(one is not None and one.source > 0 for one in near) / len(near)
         said = words | frozenset(word for one in near if one for word in one.said)
         return [
+            echo,
             _kind_missing(told, evidence, asked.text),
             lost * max(ranked),
             1 - self._relevance_of(said, asked),
             first,
         ]
+
+    def _echo(self, one: Sentence, evidence: Evidence, asked: Sentence) -> float:
+        """How much of a sentence only says a question again (0..1), the customer's or another."""
+        own = frozenset(one.said)
+        stated = frozenset(word for other in evidence.sentences for word in other.said)
+        asks = [asked, *evidence.questions]
+        again = max(self._held(own, frozenset(other.said)) for other in asks)
+        both = max(self._held(frozenset(other.said), own) for other in asks)
+        return max(0.0, min(again, both) - self._held(own, stated) / 2)
 
     def _relevance(self, one: Sentence, asked: Sentence) -> float:
         return self._relevance_of(frozenset(one.said), asked)

@@ -146,7 +146,10 @@ _FLIPPED = (
     (r"\bincluded\b", "excluded"),
     (r"\bopen\b", "closed"),
     (r"\bclosed\b", "open"),
-    (r"\b(We|You|They) (?=(?:get|send|ship|take|accept|refund|need|pay|have|offer)\b)", r"\1 do not "),
+    (
+        r"\b(We|You|They) (?=(?:get|send|ship|take|accept|refund|need|pay|have|offer)\b)",
+        r"\1 do not ",
+    ),
 )
 
 
@@ -193,7 +196,9 @@ def _other_number(text: str, rng: random.Random) -> str | None:
         other = rng.choice([w for w in words if w != said])
         return re.sub(rf"\b{said}\b", other, text, count=1, flags=re.IGNORECASE)
     value = number_of(match.group()) or 0.0
-    other = rng.choice([value * 2, value + 1, value + 5, value * 3, abs(value - 1) or 4, value + 10])
+    other = rng.choice(
+        [value * 2, value + 1, value + 5, value * 3, abs(value - 1) or 4, value + 10]
+    )
     if "." in match.group():
         said = f"{rng.choice([other, value + 0.5, value + 0.05]):.2f}"
     else:
@@ -265,7 +270,12 @@ def _name(text: str, others: Sequence[str], rng: random.Random) -> str | None:
     if not found:
         return None
     claim = rng.choice(found)
-    pool = {other.text for answer in others for other in find_claims(plain(answer)) if other.kind is Kind.NAME}
+    pool = {
+        other.text
+        for answer in others
+        for other in find_claims(plain(answer))
+        if other.kind is Kind.NAME
+    }
     said = [name.title() for name in pool if len(name) > 3] if rng.random() < 0.5 else []
     said = [n for n in (said or list(_PLACES)) if n.lower() not in text.lower()]
     return _replaced(text, claim, rng.choice(sorted(said))) if said else None
@@ -278,7 +288,9 @@ def _link(text: str, others: Sequence[str], rng: random.Random) -> str | None:
         if not streets:
             return None
         street = rng.choice(streets)
-        made = re.sub(r"\d+", lambda m: str(int(m.group()) + rng.choice((2, 10, 31))), street.group())
+        made = re.sub(
+            r"\d+", lambda m: str(int(m.group()) + rng.choice((2, 10, 31))), street.group()
+        )
         return text[: street.start()] + made + text[street.end() :]
     claim = rng.choice(found)
     said = text[claim.start : claim.end]
@@ -309,9 +321,7 @@ def _condition(text: str, others: Sequence[str], rng: random.Random) -> str | No
     return _rewritten(text, _TURNED, rng)
 
 
-def _rewritten(
-    text: str, changes: Sequence[tuple[str, str]], rng: random.Random
-) -> str | None:
+def _rewritten(text: str, changes: Sequence[tuple[str, str]], rng: random.Random) -> str | None:
     """One of the changes that apply, at one of the places where it does."""
     order = list(changes)
     rng.shuffle(order)

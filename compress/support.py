@@ -7,13 +7,14 @@ other answers, and made wrong in the ways of `corrupt`. GENERATIONS are what mod
 the topics (tests/make_wrong_generations.py). Knows nothing of the sample bot.
 """
 
+import hashlib
 import json
 import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -21,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..agent.clauses import courteous, sentences, stems
-from ..agent.evidence import Evidence, Sentence, sources_of
+from ..agent.evidence import Evidence, sources_of
+from ..agent.sentence import Sentence
 from ..agent.progress import track
 from ..agent.grounding import missing
 from ..agent.lexicon import meaning
 from ..agent.reading import SENTENCE
-from ..agent.support import REPLY, Layer, Support
+from ..agent.support import CUTS, REPLY, Layer, Support, stepped
 from ..agent.types import Entry
 from .corpora import Topic, business_name, filled, load_topics, tell
 from .corrupt import Corruption, corrupted
@@ -62,6 +64,19 @@ _WORDED = (
     (r"\bfrom (\S+) to (\S+)", r"between \1 and \2"),
     (r"(\d)%", r"\1 percent"),
     (r"\bparcels?\b(?!@)", "package"),
+)
+_ROLES = ("Customer: ", "Agent: ", "Q: ", "Customer Service: ", "Question: ", "Yes.\nCustomer: ")
+_VAGUE = (
+    "You can find it on our website.",
+    "Please contact us.",
+    "Yes, you can.",
+    "It depends on the order.",
+    "Yes, we can help you with that.",
+    "You will have to check the terms and conditions.",
+    "No, that is not possible.",
+    "Please contact our customer service team and they will help you.",
+    "We are here to help you with any question you have.",
+    "Thank you for your order.",
 )
 Vector = NDArray[np.float64]
 
@@ -135,8 +150,9 @@ def _about(
         reply = corrupted(kind, rng.choice([answers[place], *right]), foreign, rng)
         if reply is not None:
             yield _wrong(reply, answers[place], sources, rng.choice(asked), kind, topic.name)
-    for kind, reply in _broken(answers[place], entry, shown, rng):
-        yield Example(reply, sources, rng.choice(asked), True, kind, topic.name)
+    question = rng.choice(asked)
+    for kind, reply in _broken(answers[place], entry, shown, question, rng):
+        yield Example(reply, sources, question, True, kind, topic.name)
 
 
 def _wrong(
@@ -156,8 +172,10 @@ def _reworded(answer: str, rng: random.Random) -> Iterator[str]:
     if len(told) > 1:
         yield " ".join(rng.sample(told, k=len(told)))
         yield " ".join(told[: rng.randint(1, len(told))])
-        yield " ".join(f"{one.rstrip('.')} and {other[:1].lower() + other[1:]}"
-                       for one, other in [tuple(told[:2])])
+        yield " ".join(
+            f"{one.rstrip('.')} and {other[:1].lower() + other[1:]}"
+            for one, other in [tuple(told[:2])]
+        )
     for _ in range(2):
         text = answer
         for pattern, other in rng.sample(_WORDED, k=len(_WORDED)):
@@ -194,59 +212,99 @@ def _told_of(answer: str, source: str) -> bool:
 
 
 def _broken(
-    answer: str, entry: Entry, shown: Sequence[Entry], rng: random.Random
+    answer: str, entry: Entry, shown: Sequence[Entry], question: str, rng: random.Random
 ) -> Iterator[tuple[str, str]]:
-    """What broken models write, made by rule."""
-    words = answer.split()
-    told = sentences(answer)
-    if rng.random() < 0.4 and len(shown) > 1:
-        yield "another entry", rng.choice([e for e in shown if e is not entry]).answer
-    if rng.random() < 0.3 and len(words) > 8:
-        yield "torn", " ".join(words[: rng.randint(3, len(words) - 3)])
-    if rng.random() < 0.25:
-        yield "loop", " ".join([*told, *(rng.choice(told) for _ in range(rng.randint(1, 4)))])
-    if rng.random() < 0.2:
-        yield "question", entry.question
-    if rng.random() < 0.2 and len(words) > 8:
-        mixed = words[:]
-        rng.shuffle(mixed)
-        yield "shuffled", " ".join(mixed)
+    """What broken models write, made by rule; about a third of the ways for every entry."""
+    words, told = answer.split(), sentences(answer)
+    ways: dict[str, Callable[[], str]] = {
+        "torn": lambda: " ".join(words[: rng.randint(3, max(3, len(words) - 3))]),
+        "skipping": lambda: _skipping(words, rng),
+        "leaving out words": lambda: " ".join(w for w in words if rng.random() > 0.3),
+        "loop": lambda: " ".join([*told, *(rng.choice(told) for _ in range(rng.randint(1, 4)))]),
+        "question again": lambda: rng.choice((entry.question, question, question.rstrip("?"))),
+        "roles": lambda: rng.choice(_ROLES) + rng.choice((question, answer)),
+        "shuffled": lambda: " ".join(rng.sample(words, k=len(words))),
+        "vague": lambda: rng.choice(_VAGUE),
+        "garbage": lambda: _garbage(words, rng),
+    }
+    for kind in rng.sample(list(ways), k=3):
+        made = ways[kind]()
+        if made not in {answer, ""} and made not in told:
+            yield kind, made
+    others = [other for other in shown if other is not entry]
+    if others and rng.random() < 0.5:
+        other = rng.choice(others)
+        yield "another entry", other.answer
+        yield "crossed", f"{words[0]} {' '.join(words[1 : len(words) // 2])} {_end(other, rng)}"
     facts = [s for s in told if Sentence(s).claims]
     rest = [s for s in told if not Sentence(s).claims]
     if rng.random() < 0.5 and facts and rest:
         yield "fact left out", " ".join(rest)
 
 
+def _end(entry: Entry, rng: random.Random) -> str:
+    words = entry.answer.split()
+    return " ".join(words[rng.randint(1, max(1, len(words) // 2)) :])
+
+
+def _skipping(words: Sequence[str], rng: random.Random) -> str:
+    """Without some words in the middle, never whole sentences."""
+    if len(words) < 8:
+        return ""
+    start = rng.randint(2, len(words) - 5)
+    end = start + rng.randint(2, min(10, len(words) - start - 2))
+    if words[start - 1].endswith("."):
+        return ""
+    return " ".join([*words[:start], *words[end:]])
+
+
+def _garbage(words: Sequence[str], rng: random.Random) -> str:
+    marks = ("- -", "). ).", "% %", "2. 5.", "\\n", "The The", "..", "5.5.5.5")
+    kept = list(words[: rng.randint(0, 5)])
+    return " ".join([*kept, *(rng.choice(marks) for _ in range(rng.randint(4, 14)))])
+
+
 def fit(made: Sequence[Example], rarity: dict[str, float]) -> Support:
-    """Both layers: sentences whose fault is known, then replies; limits on a third held out."""
-    groups = sorted({example.group for example in made})
-    random.Random(1).shuffle(groups)
-    held = set(groups[: len(groups) // 3])
-    nothing = Layer((0.0,) * (len(SENTENCE) + 1), 0.0)
-    blank = Support(nothing, Layer((0.0,) * (len(REPLY) + 1), 0.0), rarity)
-    evidence = [Evidence.of(example.sources) for example in made]
-    sentence = _fit_sentences(blank, made, evidence, held)
+    """Both layers: of sentences whose fault is known, then of replies.
+
+    What the exact rules decide is left out. The limits leave FALSE_ALARMS of the right replies
+    about topics that were held out, half of it to either layer.
+    """
+    blank = Support(_nothing(SENTENCE), _nothing(REPLY), rarity)
+    read = [
+        (example, Evidence.of(example.sources)) for example in track(made, "reading the sources")
+    ]
+    read = [(e, one) for e, one in read if not missing(e.reply, one, e.question)]
+    sentence = _fit_sentences(blank, read)
     support = Support(sentence, blank.reply, rarity)
-    decided = [bool(missing(e.reply, one, e.question)) for e, one in zip(made, evidence, strict=True)]
-    x = np.array(
-        [
-            support.reply_features(example.reply, one, example.question)
-            for example, one in zip(track(made, "replies"), evidence, strict=True)
-        ]
-    )
-    y = np.array([example.wrong for example in made], float)
-    kept = np.array([example.group not in held for example in made])
-    open_ones = ~np.array(decided)
-    layer = _layer(x[open_ones], y[open_ones], kept[open_ones])
-    return Support(sentence, layer, rarity)
+    told = [support.read(e.reply, one, e.question) for e, one in track(read, "replies")]
+    wrong = np.array([e.wrong for e, _ in read], float)
+    held = np.array([_held(e.group) for e, _ in read])
+    weights = newton(stepped(np.array([features for _, features in told])[~held]), wrong[~held])
+    rest = held & (wrong == 0)
+    limit = _limit(np.array([odds for odds, _ in told])[rest])
+    reply = Layer(weights, 0.0)
+    odds = np.array([reply.odds(features) for _, features in told])
+    return Support(replace(sentence, limit=limit), replace(reply, limit=_limit(odds[rest])), rarity)
 
 
-def _fit_sentences(
-    support: Support, made: Sequence[Example], evidence: Sequence[Evidence], held: set[str]
-) -> Layer:
-    rows, labels, kept = [], [], []
-    for example, one in zip(track(made, "sentences"), evidence, strict=True):
-        if example.wrong and example.faulty < 0:
+def _nothing(names: Sequence[str]) -> Layer:
+    return Layer((0.0,) * (len(names) * (1 + len(CUTS)) + 1), 0.0)
+
+
+def _held(group: str) -> bool:
+    """Whether a topic is one of the fourth that only sets the limits."""
+    return hashlib.sha256(group.encode()).digest()[1] % 4 == 0
+
+
+def _limit(odds: Vector) -> float:
+    return round(float(np.quantile(odds, 1 - FALSE_ALARMS / 2)), 4)
+
+
+def _fit_sentences(support: Support, read: Sequence[tuple[Example, Evidence]]) -> Layer:
+    rows, labels = [], []
+    for example, one in track(read, "sentences"):
+        if _held(example.group) or (example.wrong and example.faulty < 0):
             continue
         asked = Sentence(example.question)
         for number, text in enumerate(sentences(example.reply)):
@@ -254,19 +312,10 @@ def _fit_sentences(
                 continue
             rows.append(support.sentence_features(Sentence(text), one, asked))
             labels.append(float(example.wrong and number == example.faulty))
-            kept.append(example.group not in held)
-    return _layer(np.array(rows), np.array(labels), np.array(kept))
+    return Layer(newton(stepped(np.array(rows)), np.array(labels)), 0.0)
 
 
-def _layer(x: Vector, y: Vector, kept: NDArray[np.bool_]) -> Layer:
-    """Logistic regression on what is kept; the limit leaves FALSE_ALARMS of the right rest."""
-    weights = newton(x[kept], y[kept])
-    odds = x @ weights[:-1] + weights[-1]
-    limit = float(np.quantile(odds[~kept & (y == 0)], 1 - FALSE_ALARMS))
-    return Layer(tuple(round(float(w), 4) for w in weights), round(limit, 4))
-
-
-def newton(x: Vector, y: Vector) -> Vector:
+def newton(x: Vector, y: Vector) -> tuple[float, ...]:
     """Weights and bias of a ridge logistic regression; both classes weigh the same."""
     x = np.hstack([x, np.ones((len(x), 1))])
     weight = np.where(y > 0, 0.5 / max(1, y.sum()), 0.5 / max(1, (1 - y).sum())) * len(y)
@@ -281,7 +330,7 @@ def newton(x: Vector, y: Vector) -> Vector:
         w = w - step
         if np.abs(step).max() < 1e-6:
             break
-    return w
+    return tuple(round(float(weight), 4) for weight in w)
 
 
 def generated(path: Path) -> Iterator[Example]:

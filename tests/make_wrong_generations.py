@@ -31,10 +31,13 @@ from featherdesk.agent.prompt import REFUSAL, render
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Route, RouteKind
 
+sys.path.insert(0, str(Path(__file__).parent))
+from measure_grounding import half_of
+
 BASE = "smollm2-135m-instruct"
 LONGEST = 96
 SAMPLE = Path(__file__).parents[1] / "models" / "sample"
-TURN, THREADS = 12, 1
+TURN, THREADS = 24, 1
 DAMAGES: dict[str, tuple[str, str]] = {
     "shuffled scales": ("shuffle", r"layers\.(11|12|13)\."),
     "MLPs taken away": ("zero", r"layers\.(13|15|17|19|21)\.mlp"),
@@ -72,7 +75,7 @@ def damaged(source: Path, target: Path, way: str, where: str) -> Path:
 
 
 def cases_of(agent: Agent) -> list[tuple[str, Case]]:
-    """English questions with one answer, shuffled."""
+    """English questions with one answer, shuffled, three of the reported half for one other."""
     known = [entry.id for entry in agent.router.index.entries]
     found = [
         (name, case)
@@ -81,7 +84,13 @@ def cases_of(agent: Agent) -> list[tuple[str, Case]]:
         if case.facts and not case.out_of_scope and case.question.isascii()
     ]
     random.Random(5).shuffle(found)
-    return found
+    first = [one for one in found if half_of(one[1].entry_ids[0]) == "report"]
+    rest = [one for one in found if one not in first]
+    mixed: list[tuple[str, Case]] = []
+    while first or rest:
+        mixed += [first.pop() for _ in range(min(3, len(first)))] + rest[:1]
+        rest = rest[1:]
+    return mixed
 
 
 def written(agent: Agent, generator: OnnxGenerator, case: Case, route: Route) -> str:
@@ -114,10 +123,16 @@ def circles(tokens: list[int]) -> bool:
 
 
 def rows(
-    agent: Agent, name: str, generator: OnnxGenerator, asked: list[tuple[str, Case]]
+    agent: Agent,
+    name: str,
+    generator: OnnxGenerator,
+    asked: list[tuple[str, Case]],
+    routes: dict[str, Route],
 ) -> Iterator[dict[str, Any]]:
     for file, case in track(asked, name):
-        route = agent.router.route(case.question, case.history)
+        if case.id not in routes:
+            routes[case.id] = agent.router.route(case.question, case.history)
+        route = routes[case.id]
         if route.kind is not RouteKind.ANSWER or route.questions:
             continue
         reply = written(agent, generator, case, route)
@@ -151,14 +166,18 @@ def main(bot: Path, out: Path, further: dict[str, Path]) -> None:
     cases = cases_of(agent)
     lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
     done = {(row["model"], row["case"]) for row in map(json.loads, lines)}
+    routes: dict[str, Route] = {}
     for start in range(0, len(cases), TURN):
         for name, (folder, manifest) in models.items():
-            turn = [c for c in cases[start : start + TURN] if (name, f"{c[0]}/{c[1].id}") not in done]
+            turn = [
+                c for c in cases[start : start + TURN] if (name, f"{c[0]}/{c[1].id}") not in done
+            ]
             if not turn:
                 continue
             generator = OnnxGenerator(folder, THREADS)
             with out.open("a", encoding="utf-8") as file:
-                for row in rows(replace(agent, manifest=manifest), name, generator, turn):
+                served = replace(agent, manifest=manifest)
+                for row in rows(served, name, generator, turn, routes):
                     file.write(json.dumps(row) + "\n")
                     file.flush()
 
