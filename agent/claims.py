@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .lexical import stem
+from .lexicon import STOP, rarity
 from .quantities import MONTHS, NUMBER_WORDS, Quantity, quantities
 
 __all__ = ["WEEKDAYS", "Claim", "Kind", "bare", "find_claims", "plain"]
@@ -34,7 +36,7 @@ class Claim:
     """One claim at `start`..`end` of a plain text; `text` is how a person would name it.
 
     `bound` is `low` or `high` where the text says at least or at most, after or before.
-    `implied` ones count in a source only. `ends` is `first` or `last` in
+    `implied` ones count in a source only, an `opening` one may be no name at all. `ends` is `first` or `last` in
     a range, and `span` the range.
     """
 
@@ -45,6 +47,7 @@ class Claim:
     keys: frozenset[str]
     bound: str = ""
     implied: bool = False
+    opening: bool = False
     ends: str = ""
     span: str = ""
 
@@ -81,6 +84,10 @@ _ATTACHED = re.compile(r"\d+(?:st|nd|rd|th|x|s)", re.IGNORECASE)
 _NAME = re.compile(r"\b[A-Z][\w'&-]*(?:\s+(?:of\s+)?[A-Z][\w'&-]*)*")
 _OPENING = re.compile(r"(?:^|[.!?:;。！？\n•*\"“(>]|\s[-–—])\s*[\"“(*]*$")
 _NO_NAMES = frozenset("I I'm I'll I'd I've OK Ok FAQ A".split())
+_INTERJECTIONS = frozenset(
+    "absolutely certainly definitely hello hi hey thank thanks unfortunately regrettably luckily "
+    "alas welcome okay indeed alternatively additionally furthermore moreover therefore".split()
+)
 _LOW = re.compile(
     r"(?:\bat least|\bfrom|\bover|\babove|\bmore than|\bstart(?:s|ing)? (?:at|from)|\bminimum(?: of)?|"
     r"\bexceed\w*|\bafter|\bsince|\bno (?:less|fewer|earlier) than|\bupwards of|\bolder than|"
@@ -171,16 +178,17 @@ def _dates(text: str) -> _Found:
 
 
 def _times(text: str) -> _Found:
-    for match in _TIME.finditer(text):
+    """9:00 may be 21:00 where nothing tells which clock the text goes by."""
+    found = [m for m in _TIME.finditer(text) if m["half"] or m["dot"] == ":"]
+    clear = any(m["half"] or m["hour"].startswith("0") or int(m["hour"]) > 12 for m in found)
+    for match in found:
         half = (match["half"] or "").lower().replace(".", "")
         hour, minute = int(match["hour"]), match["minute"] or "00"
-        if not half and match["dot"] != ":":
-            continue
         if half in {"am", "pm"}:
             keys = {f"{hour % 12 + (12 if half == 'pm' else 0)}:{minute}"}
         else:
             keys = {f"{hour % 24}:{minute}"}
-            if 0 < hour < 12 and not match["hour"].startswith("0"):
+            if 0 < hour < 12 and not clear:
                 keys.add(f"{hour + 12}:{minute}")
         yield Kind.TIME, *match.span(), keys
     for match in _NOON.finditer(text):
@@ -236,8 +244,8 @@ def _counted(text: str, taken: bytearray) -> Iterator[Claim]:
             frozenset(keys),
             bound,
             one.implied,
-            one.ends,
-            one.span,
+            ends=one.ends,
+            span=one.span,
         )
 
 
@@ -249,13 +257,15 @@ def _same(one: Quantity) -> set[str]:
 
 
 def _names(text: str, taken: bytearray) -> Iterator[Claim]:
-    """Capitalised words that do not merely open a sentence."""
+    """Capitalised words; one that opens a sentence only where our topics do not know it."""
     for match in _NAME.finditer(text):
         start = match.start()
         if _OPENING.search(text, max(0, start - 6), start):
             first = re.match(r"[\w'&-]+", match.group())
             assert first is not None
-            if not re.search(r"[a-z0-9]?[A-Z]{2}|[a-z][A-Z]", first.group()):
+            if not re.search(r"[A-Z]{2}|[a-z][A-Z]", first.group()):
+                if not any(taken[start : start + first.end()]) and _unknown(first.group()):
+                    yield _name(first.group(), start, opening=True)
                 start += first.end()
         words = [
             (start + w.start(), w.group())
@@ -264,9 +274,24 @@ def _names(text: str, taken: bytearray) -> Iterator[Claim]:
         ]
         words = [(place, w) for place, w in words if w not in _NO_NAMES and w != "of"]
         if words and not all(w.lower() in NUMBER_WORDS for _, w in words):
-            end = words[-1][0] + len(words[-1][1])
-            said = bare(" ".join(w for _, w in words))
-            yield Claim(Kind.NAME, said, words[0][0], end, frozenset({said}))
+            yield _name(" ".join(w for _, w in words), words[0][0], words[-1])
+
+
+def _name(
+    text: str, start: int, last: tuple[int, str] | None = None, *, opening: bool = False
+) -> Claim:
+    """A name, with its words as further keys."""
+    said = bare(text)
+    end = last[0] + len(last[1]) if last else start + len(text)
+    return Claim(
+        Kind.NAME, said, start, end, frozenset({said, *said.split(" ")}), opening=opening
+    )
+
+
+def _unknown(word: str) -> bool:
+    plain_word = word.lower()
+    known = plain_word in STOP or plain_word in _INTERJECTIONS
+    return not known and stem(plain_word) not in rarity()
 
 
 def _bound(text: str, start: int, end: int) -> str:

@@ -11,12 +11,13 @@ from .lexical import stem
 from .lexicon import LIMITS, STOP, VERBS, opposites
 from .quantities import NUMBER_WORDS, number_of
 
-__all__ = ["Clause", "clauses", "contrary", "courteous", "sentences", "stems"]
+__all__ = ["Clause", "clauses", "contrary", "courteous", "sentences", "stems", "without_yes"]
 
-_SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')]*\s+|(?<=[。！？])|\n+")
+_SENTENCE = re.compile(
+    r"(?<!a\.m\.)(?<!p\.m\.)(?<!e\.g\.)(?<!i\.e\.)(?<=[.!?。！？])[\"')]*\s+|(?<=[。！？])|\n+")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?(?:-[a-z]+)*|\d+(?:[.,:]\d+)*|[一-鿿]")
 _JOINT = re.compile(
-    r"\s*(?:[;—–，；：]|:(?!\d\d))\s*|\s+[-–]\s+|\s*\((?=\w)|\)\s*|,\s+|\s+(?=(?:and|or|but|because|so|unless|except|"
+    r"\s*(?:[;—–，；：]|:(?!\d\d))\s*|\s+[-–]\s+|\s*\((?=\w)|\)\s*|,(?:\s+|(?=[一-鿿]))|\s+(?=(?:and|or|but|because|so|unless|except|"
     r"while|whereas|although|though|if|when|once|provided|otherwise|however|which|who|where|"
     r"since)\s)",
     re.IGNORECASE,
@@ -41,6 +42,7 @@ _FREE = re.compile(
     r"(?:you )?(?:anything|extra|a (?:thing|penny|cent))|\bpays? nothing\b|\bcosts? nothing\b",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@\S+|\b[\w-]+(?:\.[\w-]+)+/\S*", re.ASCII)
 _COURTESY = re.compile(
     r"\bhope (?:that|this)\b|\blet (?:me|us) know\b|\bthank(?:s| you)\b|\bhappy to help\b|"
     r"\bgood question\b|\banything else\b|\bhave a (?:nice|great|good|lovely)\b|\bwelcome[.!]|"
@@ -83,34 +85,43 @@ def courteous(sentence: str) -> bool:
     return len(sentence.split()) <= _MOST_COURTEOUS and bool(_COURTESY.search(sentence))
 
 
+def without_yes(sentence: str) -> int:
+    """Where a sentence begins after a leading yes or no."""
+    match = _YES_NO.match(sentence)
+    return match.end() if match else 0
+
+
 def clauses(sentence: str) -> list[Clause]:
     """The clauses of a sentence; a leading yes or no is an answer and no part of one."""
     return [_clause(piece) for piece in _pieces(_YES_NO.sub("", sentence))]
 
 
 def _clause(text: str) -> Clause:
-    said = _NO_NOT.sub(" ", _FREE.sub("free", text))
+    said = _NO_NOT.sub(" ", _FREE.sub("free", _ADDRESS.sub("@", text)))
     words = frozenset(stems(said))
     tokens = set(re.findall(r"[a-z]+", said.lower()))
     denied = len(_NOT.findall(said)) % 2 == 1
     return Clause(text, words, denied, frozenset(tokens & LIMITS))
 
 
-def _pieces(sentence: str) -> Iterator[str]:
-    """Cut at joints; what has no verb of its own belongs to what stands before it."""
+def _pieces(sentence: str) -> list[str]:
+    """Cut at joints; what has no verb of its own belongs to what stands before it, and at the
+    beginning to what follows."""
     pieces: list[str] = []
+    opening = ""
     for piece in _JOINT.split(sentence):
-        words = re.findall(r"[\w'-]+", _LEAD.sub("", piece).lower())
-        if not words and not re.search(r"\w", piece):
+        if not re.search(r"\w", piece):
             continue
-        verbal = any(word in VERBS or "'" in word for word in words[:4]) or re.search(
-            r"[一-鿿]{2}", piece
-        )
-        if pieces and not verbal and not _STARTS.match(piece):
+        words = re.findall(r"[\w'-]+", _LEAD.sub("", piece).lower())
+        verbal = any(word in VERBS or "'" in word for word in words[:4])
+        if verbal or _STARTS.match(piece) or re.search(r"[一-鿿]{2}", piece):
+            pieces.append(f"{opening}, {piece}" if opening else piece)
+            opening = ""
+        elif pieces:
             pieces[-1] += f", {piece}"
         else:
-            pieces.append(piece)
-    return iter(pieces)
+            opening += f", {piece}" if opening else piece
+    return [*pieces, opening] if opening else pieces
 
 
 def contrary(one: Clause, other: Clause) -> bool:

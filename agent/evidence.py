@@ -75,13 +75,11 @@ class Evidence:
         return frozenset(key for claim in self.claims for key in claim.keys)
 
     @cached_property
-    def _values(self) -> dict[str, set[Kind]]:
-        """Kinds of claims in which a bare number is written."""
-        found: dict[str, set[Kind]] = {}
-        for claim in self.claims:
-            for number in re.findall(r"\d+(?:[.,]\d+)*", claim.text):
-                found.setdefault(number, set()).add(claim.kind)
-        return found
+    def _numbers(self) -> frozenset[str]:
+        """Bare numbers that are part of a count, a code, a name or a telephone number."""
+        loose = {Kind.COUNT, Kind.CODE, Kind.NAME, Kind.PHONE}
+        told = " ".join(claim.text for claim in self.claims if claim.kind in loose)
+        return frozenset(re.findall(r"\d+(?:[.,]\d+)*", told))
 
     @cached_property
     def _squeezed(self) -> str:
@@ -134,10 +132,13 @@ class Evidence:
 
     def holds(self, claim: Claim, question: frozenset[str] = frozenset()) -> bool:
         """Whether a source states a claim; `question` holds keys the customer has named."""
-        if claim.implied or (claim.keys & self.keys and not self._halved(claim)):
+        if claim.implied:
             return True
         if claim.kind is Kind.NAME:
-            return self._holds_name(claim.text)
+            alike = claim.opening and (claim.keys & question or self._knows(stem(claim.text)))
+            return bool(alike) or self._holds_name(claim.text)
+        if claim.keys & self.keys and not self._halved(claim):
+            return True
         if claim.kind is Kind.LINK:
             return _part_of(claim.text, self._squeezed)
         if claim.kind is Kind.WEEKDAY:
@@ -155,6 +156,9 @@ class Evidence:
             return False
         same = [c for c in self.claims if c.keys & claim.keys and not c.implied]
         return bool(same) and not any(_fits(claim, other) for other in same)
+
+    def _knows(self, word: str) -> bool:
+        return word in self.words or (len(word) >= 5 and word[:5] in self.beginnings)
 
     def _holds_name(self, name: str) -> bool:
         words = re.findall(r"\w+", name)
@@ -186,7 +190,7 @@ class Evidence:
         number = min(claim.keys).partition(":")[2]
         hour = {f"{number}:00"} if number.isdigit() else set()
         hour |= {f"{int(number) + 12}:00"} if number.isdigit() and int(number) < 12 else set()
-        return bool(self._values.get(number, set()) - {Kind.QUANTITY} or hour & self.keys)
+        return number in self._numbers or bool(hour & self.keys)
 
 
 def _fits(claim: Claim, other: Claim) -> bool:

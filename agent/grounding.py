@@ -21,14 +21,18 @@ __all__ = ["DOUBTFUL", "Judge", "StreamGuard", "claims", "missing", "sources_of"
 DOUBTFUL = "the reply as a whole"
 """What is named when every claim holds and yet the reply does not follow, or answer."""
 
-_CONTRARY = 0.5
+_CONTRARY = 0.6
 _OPEN = 2
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 def claims(text: str) -> list[str]:
     """What a text states that must be found in its source, lower-cased, in order."""
-    return [claim.text for claim in find_claims(plain(text)) if not claim.implied]
+    return [claim.text for claim in find_claims(plain(text)) if _counts(claim)]
+
+
+def _counts(claim: Claim) -> bool:
+    return not (claim.implied or claim.opening)
 
 
 def unsupported(reply: str, sources: Sequence[str], question: str = "") -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 Short on purpose: what is not here is judged by its letters. Knows nothing of texts.
 """
 
+import json
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib.resources import files
 
 from .lexical import stem
 
-__all__ = ["LIMITS", "PROMISES", "STOP", "VERBS", "meaning", "opposites"]
+__all__ = ["LIMITS", "PROMISES", "STOP", "VERBS", "meaning", "opposites", "rarity"]
 
 _SYNONYMS = """
 cost price charge fee rate fare
@@ -179,7 +182,7 @@ LIMITS = frozenset(
     "unused unopened unworn original maximum minimum".split()
 )
 STOP = frozenset(
-    "a an and are as at be been being but by can could d did do does for from had has have he "
+    "a an and are as at be been being but by can cannot could d did do does for from had has have he "
     "her his how i if in into is it its just ll may me might my of on or our ours s shall she so "
     "such t than that the their them then there these they this those to too us ve was we were "
     "what when where which who whom why will with would you your yours yes no not also please "
@@ -219,6 +222,13 @@ def _opposites() -> dict[str, frozenset[str]]:
         table.setdefault(one, set()).add(other)
         table.setdefault(other, set()).add(one)
     return {word: frozenset(others) for word, others in table.items()}
+
+
+@lru_cache(maxsize=1)
+def rarity() -> Mapping[str, float]:
+    """How much the stems of our topics tell (0..1); what is not among them is rare."""
+    told = json.loads((files(__package__) / "rarity.json").read_text(encoding="utf-8"))
+    return {str(word): float(value) for word, value in told.items()}
 
 
 def meaning(word: str) -> frozenset[str]:

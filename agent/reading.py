@@ -53,14 +53,14 @@ _NOTS = frozenset("not no never none nothing nobody neither nor".split())
 _LIMITS = (
     frozenset({"only"}),
     frozenset("unless except excluding".split()),
-    frozenset("if once provided as when".split()),
+    frozenset("if once provided when".split()),
     frozenset("least most minimum maximum up more less until before after within".split()),
 )
 _OPENERS = frozenset("only unless except if once provided until when".split())
 _ALL = frozenset("all every each any some always usually usual both also even".split())
 
 
-_JOINS = 0.3
+_JOINS, _GAP = 0.2, 3
 
 
 def nearest(clause: Clause, others: Sequence[Clause]) -> tuple[float, list[Clause]]:
@@ -263,29 +263,28 @@ class Reading:
         return total
 
     def _edited(self) -> list[float]:
-        """What a copy turns by a small word: of each group of `_EDITS`, words lost or added.
+        """What a copy turns by a small word: of each group of `_LIMITS`, words lost or added.
 
-        Weighed by how much of the sentence is a copy; 0 where it is none.
+        Weighed by how much of the sentence is a copy; 0 where it is none. A denial is lost only
+        from between words that are kept, not with a part that is left out.
         """
         if not self.near or not self.sentence.every:
             return [0.0] * 8
         mine, theirs = self.sentence.every, self.near.every
         pairs = _common(mine, theirs)
-        copied = len(pairs) / len(mine)
-        ours = Counter(mine) - Counter(mine[i] for i, _ in pairs)
-        spans = _touched(theirs, [j for _, j in pairs])
-        lost = Counter(spans) - Counter(theirs[j] for _, j in pairs)
-        ours, lost = ours - lost, lost - ours
-        for one, other in ((ours, lost), (lost, ours)):
-            if one["without"] and any(other[w] for w in _NOTS):
-                one.pop("without")
-                other.subtract([next(w for w in _NOTS if other[w])])
-        nots = sum(ours[w] for w in _NOTS) - sum(lost[w] for w in _NOTS)
-        opposed = any(opposites(stem(w)) & {stem(o) for o in lost} for w in ours)
+        added = Counter(mine) - Counter(mine[i] for i, _ in pairs)
+        kept = [j for _, j in pairs]
+        gone = Counter(_touched(theirs, kept)) - Counter(theirs[j] for j in kept)
+        close = Counter(_between(theirs, kept))
+        _cancel_without(added, gone, close)
+        nots = sum((added - gone)[w] + (close - added)[w] for w in _NOTS)
+        opposed = any(opposites(stem(w)) & {stem(o) for o in close - added} for w in added - gone)
         groups = [float(bool(nots % 2) != opposed), float(opposed)]
-        groups += [float(any(lost[w] for w in group)) for group in _LIMITS]
-        groups.append(float(any(ours[w] for group in _LIMITS for w in group)))
-        groups.append(float(any(ours[w] or lost[w] for w in _ALL)))
+        groups += [float(any((gone - added)[w] for w in group)) for group in _LIMITS[:-1]]
+        groups.append(float(any((close - added)[w] for w in _LIMITS[-1])))
+        groups.append(float(any((added - gone)[w] for group in _LIMITS for w in group)))
+        groups.append(float(any((added - gone)[w] or (close - added)[w] for w in _ALL)))
+        copied = min(len(pairs) / len(mine), len(self.pairs) / max(1, len(self.sentence.said)))
         return [copied * found for found in groups]
 
     def _bounds(self) -> list[float]:
@@ -342,6 +341,26 @@ def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
         else:
             j += 1
     return pairs
+
+
+def _between(words: Sequence[str], places: Sequence[int]) -> list[str]:
+    """The words of short gaps between aligned ones."""
+    return [
+        word
+        for one, other in zip(places, places[1:], strict=False)
+        if other - one - 1 <= _GAP
+        for word in words[one + 1 : other]
+    ]
+
+
+def _cancel_without(added: Counter[str], gone: Counter[str], close: Counter[str]) -> None:
+    """Take out "without" where a "no" stands for it, and the other way round."""
+    for one, others in ((added, (gone, close)), (gone, (added,)), (close, (added,))):
+        for other in others:
+            denial = next((word for word in _NOTS if other[word]), None)
+            if one["without"] and denial:
+                del one["without"]
+                other.subtract([denial])
 
 
 def _touched(words: Sequence[str], places: Sequence[int]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .claims import Claim, Kind, find_claims
-from .clauses import Clause, clauses
+from .clauses import Clause, clauses, without_yes
 from .lexical import stem
 from .lexicon import STOP
 
@@ -17,6 +17,9 @@ __all__ = ["Sentence", "Stated", "Token"]
 
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?|\d+|[一-鿿]")
 _BREAK = re.compile(r"[,;:()—–]|\b(?:and|but|or|while|whereas|plus|then)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\b(?:not|cannot|never)|n't)\b(?! (?:more|later) than)(?:[ ]\w+){0,4} $", re.IGNORECASE
+)
 _WINDOW, _ACROSS = 8, 0.4
 _OTHER_BOUND = {"low": "high", "high": "low", "": ""}
 
@@ -91,8 +94,7 @@ class Sentence:
         return [(claim, self._meant(claim)) for claim in self.claims]
 
     def _meant(self, claim: Claim) -> str:
-        said = self.text[claim.start : claim.end]
-        denied = any(one.denied and said in one.text for one in self.clauses)
+        denied = _DENIED.search(self.text, max(0, claim.start - 40), claim.start)
         return _OTHER_BOUND[claim.bound] if denied else claim.bound
 
     @cached_property
@@ -157,9 +159,9 @@ def _stands_out(claim: Claim) -> bool:
 
 
 def _every(text: str, claims: Sequence[Claim]) -> Iterator[str]:
-    """Words and commas in order; cannot and don't are two words each."""
+    """Words and commas in order, after a leading yes or no; cannot and don't are two words."""
     ends = {claim.start: claim for claim in claims if _stands_out(claim)}
-    place = 0
+    place = without_yes(text)
     while place < len(text):
         if place in ends:
             yield _SLOTS.get(ends[place].kind, "#link")

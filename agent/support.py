@@ -20,7 +20,7 @@ from .claims import Claim, Kind, plain
 from .clauses import courteous, sentences
 from .evidence import Evidence
 from .sentence import Sentence
-from .lexicon import meaning
+from .lexicon import meaning, rarity
 from .reading import SENTENCE, Reading
 
 __all__ = ["CUTS", "REPLY", "SENTENCE", "Layer", "Support", "load_support", "stepped"]
@@ -179,7 +179,7 @@ def load_support() -> Support:
     """The score with the weights that ship with the package."""
     told = json.loads((files(__package__) / "support.json").read_text(encoding="utf-8"))
     layers = (Layer(tuple(told[n]["weights"]), told[n]["limit"]) for n in ("sentence", "reply"))
-    return Support(*layers, told["rarity"])
+    return Support(*layers, rarity())
 
 
 def _shape(text: str, evidence: Evidence) -> list[float]:

@@ -55,7 +55,7 @@ _WORDED = (
     (r"\b2 (?=[a-z])", "two "),
     (r"\b3 (?=[a-z])", "three "),
     (r"\b5 (?=[a-z])", "five "),
-    (r"\btwo (?=[a-z])", "2 "),
+    (r"\btwo (?!hundred)(?=[a-z])", "2 "),
     (r"\bfree of charge\b", "free"),
     (r"\bat no cost\b", "for free"),
     (r"\bup to\b", "at most"),
@@ -348,11 +348,10 @@ def generated(path: Path) -> Iterator[Example]:
 
 
 def save(support: Support, path: Path) -> None:
-    """Write both layers and the words, a word a line."""
+    """Write both layers."""
     told = {
         "sentence": {"weights": support.sentence.weights, "limit": support.sentence.limit},
         "reply": {"weights": support.reply.weights, "limit": support.reply.limit},
-        "rarity": dict(support.rarity),
     }
     path.write_text(json.dumps(told, indent=0) + "\n", encoding="utf-8")
 
@@ -362,17 +361,16 @@ def save(support: Support, path: Path) -> None:
 @click.option("--seed", type=int, default=1, show_default=True)
 def main(generations: Path | None, *, seed: int) -> None:
     """Fit the score on our topics, and on what models wrote about them, and ship it."""
-    topics = load_topics()
+    topics, agent = load_topics(), Path(__file__).parents[1] / "agent"
+    told = json.dumps(rarity_of(topics), indent=0)
+    (agent / "rarity.json").write_text(f"{told}\n", encoding="utf-8")
     made = list(examples(topics, seed))
     if generations is not None:
         made += generated(generations)
     support = fit(made, rarity_of(topics))
-    save(support, Path(__file__).parents[1] / "agent" / "support.json")
+    save(support, agent / "support.json")
     for name, layer in (("sentence", support.sentence), ("reply", support.reply)):
-        names = (*(SENTENCE if name == "sentence" else REPLY), "bias")
-        click.echo(f"{name}: limit {layer.limit}")
-        for one, weight in zip(names, layer.weights, strict=True):
-            click.echo(f"  {one:18} {weight:7.2f}")
+        click.echo(f"{name}: {len(layer.weights)} weights, limit {layer.limit}")
 
 
 if __name__ == "__main__":

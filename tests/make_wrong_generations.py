@@ -37,7 +37,7 @@ from measure_grounding import half_of
 BASE = "smollm2-135m-instruct"
 LONGEST = 96
 SAMPLE = Path(__file__).parents[1] / "models" / "sample"
-TURN, THREADS = 24, 1
+TURN, THREADS = 24, 2
 DAMAGES: dict[str, tuple[str, str]] = {
     "shuffled scales": ("shuffle", r"layers\.(11|12|13)\."),
     "MLPs taken away": ("zero", r"layers\.(13|15|17|19|21)\.mlp"),

@@ -35,8 +35,8 @@ def test_joined_sentences_differ_in_little() -> None:
     ("text", "feature"),
     [
         ("Parcels up to 5 kg cost £19.95.", "swapped"),
-        ("Parcels up to 15 kg cost £12.95.", "misplaced"),
-        ("Keswick is closed on Sundays.", "disagreeing"),
+        ("Parcels up to 15 kg cost £12.95.", "disagreeing"),
+        ("Keswick is closed on Sundays.", "misplaced"),
         ("Bakewell is open on Sundays.", "contrary"),
         ("Items marked as clearance can be returned if they are faulty.", "only_lost"),
         ("Items marked as clearance can only be returned.", "if_lost"),
