@@ -7,7 +7,7 @@ weeks and 14 days. Knows nothing of sources; see `grounding` for what must hold.
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .lexical import stem
@@ -111,6 +111,7 @@ _HIGH_AFTER = re.compile(
     re.IGNORECASE,
 )
 _TO = re.compile(r"\s*(?:to|-|–|until|till)\s*[£€$]?\d", re.IGNORECASE)
+_DAYS_TO = re.compile(r"\s*(?:to|until|till|through|-|–|—)\s*", re.IGNORECASE)
 _NO_NOUN = re.compile(
     r"\s*(?:[.,;:)!?]|$|(?:in|on|at|for|to|if|when|a|an|and|or|from|with|after|before)\b)",
     re.IGNORECASE,
@@ -147,7 +148,18 @@ def find_claims(text: str) -> list[Claim]:
                 )
     found.extend(_counted(text, taken))
     found.extend(_names(text, taken))
-    return sorted(found, key=lambda claim: claim.start)
+    return _with_spans(sorted(found, key=lambda claim: claim.start), text)
+
+
+def _with_spans(found: list[Claim], text: str) -> list[Claim]:
+    """Days as ends of their ranges: Monday to Friday is not Monday to Saturday."""
+    for place in range(len(found) - 1):
+        one, other = found[place], found[place + 1]
+        if one.kind is other.kind is Kind.WEEKDAY and _DAYS_TO.fullmatch(text[one.end : other.start]):
+            span = f"{min(one.keys)}-{min(other.keys)}"
+            found[place] = replace(one, ends="first", span=span)
+            found[place + 1] = replace(other, ends="last", span=span)
+    return found
 
 
 def _links(text: str) -> _Found:

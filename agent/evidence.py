@@ -152,10 +152,14 @@ class Evidence:
     def _halved(self, claim: Claim) -> bool:
         """Whether a claim is one end of a source's range, said as if it were all (3 of 3 to 5)
         or with another end."""
-        if claim.kind not in {Kind.QUANTITY, Kind.COUNT}:
-            return False
         same = [c for c in self.claims if c.keys & claim.keys and not c.implied]
-        return bool(same) and not any(_fits(claim, other) for other in same)
+        ranged = [c for c in same if c.ends]
+        if claim.span:
+            return bool(ranged) and all(c.span != claim.span for c in ranged)
+        if not ranged or len(ranged) < len(same) or claim.kind is Kind.WEEKDAY:
+            return False
+        meant = {"first": "low", "last": "high"}
+        return all(claim.bound != meant[c.ends] for c in ranged)
 
     def _knows(self, word: str) -> bool:
         return word in self.words or (len(word) >= 5 and word[:5] in self.beginnings)
@@ -191,13 +195,6 @@ class Evidence:
         hour = {f"{number}:00"} if number.isdigit() else set()
         hour |= {f"{int(number) + 12}:00"} if number.isdigit() and int(number) < 12 else set()
         return number in self._numbers or bool(hour & self.keys)
-
-
-def _fits(claim: Claim, other: Claim) -> bool:
-    """Whether a number says as much as the same number of a source does in its range."""
-    if claim.span:
-        return claim.span == other.span or (not other.ends and not claim.keys - other.keys)
-    return not other.ends or claim.bound == {"first": "low", "last": "high"}[other.ends]
 
 
 def _part_of(link: str, squeezed: str) -> bool:

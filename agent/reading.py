@@ -126,8 +126,12 @@ class Reading:
 
     @cached_property
     def _denies_alike(self) -> bool:
+        """Whether as much is denied as in the source sentence, and the same parts of it told."""
         mine = sum(clause.denied for clause in self.sentence.clauses)
-        return self.near is not None and mine == sum(c.denied for c in self.near.clauses) > 0
+        theirs = [clause for clause in self.near.clauses if clause.denied] if self.near else []
+        said = {word for clause in self.sentence.clauses for word in clause.words}
+        told = all(2 * len(clause.words & said) >= len(clause.words) for clause in theirs)
+        return mine == len(theirs) > 0 and told
 
     @cached_property
     def near(self) -> Sentence | None:

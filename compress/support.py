@@ -38,7 +38,7 @@ __all__ = ["Example", "examples", "fit", "rarity_of"]
 ALIKE = ("digital", "hospitality", "public", "retail", "service", "shop", "travel")
 """Files of topics whose answers say the same in other words."""
 
-FALSE_ALARMS = 0.04
+FALSE_ALARMS = 0.03
 RIDGE = 1.0
 _OPENINGS = ("Yes. ", "Sure. ", "Of course. ", "Good question! ", "Hello! ", "Thanks for asking. ")
 _CLOSINGS = (" Hope that helps!", " Let me know if you need anything else.", " Thank you!")
@@ -359,12 +359,13 @@ def save(support: Support, path: Path) -> None:
 @click.command()
 @click.argument("generations", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(generations: Path | None, *, seed: int) -> None:
+@click.option("--draws", type=click.IntRange(1), default=3, show_default=True)
+def main(generations: Path | None, *, seed: int, draws: int) -> None:
     """Fit the score on our topics, and on what models wrote about them, and ship it."""
     topics, agent = load_topics(), Path(__file__).parents[1] / "agent"
     told = json.dumps(rarity_of(topics), indent=0)
     (agent / "rarity.json").write_text(f"{told}\n", encoding="utf-8")
-    made = list(examples(topics, seed))
+    made = [one for draw in range(draws) for one in examples(topics, seed + draw)]
     if generations is not None:
         made += generated(generations)
     support = fit(made, rarity_of(topics))
