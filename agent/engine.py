@@ -17,7 +17,7 @@ from .dialogue import Dialogue
 from .draft import Draft
 from .encoder import open_encoder
 from .errors import ArtifactError
-from .grounding import StreamGuard, unsupported
+from .grounding import StreamGuard, sources_of, unsupported
 from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
 from .offers import offered
@@ -29,6 +29,7 @@ from .runtime import Generator, OnnxGenerator, Step
 from .scoring import from_odds, log_odds
 from .skillset import agreeing, open_skills
 from .stages import BotConfig
+from .support import load_support
 from .texts import language_of, say
 from .threads import called, iterated
 from .types import (
@@ -241,7 +242,7 @@ class Agent:
         drafts: list[Draft] = []
         for asked, shown, turns in tasks:
             ids = [i for text in render(shown, asked, turns).texts for i in generator.encode(text)]
-            draft = Draft(StreamGuard(_sources(shown)), len(ids))
+            draft = Draft(StreamGuard(sources_of(shown), asked, load_support()), len(ids))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
             steps = self._steps(generator, ids, deadline, stopped, limit)
@@ -384,16 +385,12 @@ def _bounded(question: str) -> str:
     return " ".join(printable.split())[:MAX_QUESTION]
 
 
-def _sources(entries: Sequence[Entry]) -> list[str]:
-    return [f"{entry.answer}\n{entry.question}" for entry in entries]
-
-
 def _cited(text: str, entries: Sequence[Entry]) -> tuple[Citation, ...]:
     """The fewest entries, best first, that hold all the text claims."""
     for count in range(1, len(entries) + 1):
         for start in range(len(entries) - count + 1):
             chosen = entries[start : start + count]
-            if not unsupported(text, _sources(chosen)):
+            if not unsupported(text, sources_of(chosen)):
                 return tuple(_citation(entry) for entry in chosen)
     return tuple(_citation(entry) for entry in entries)
 

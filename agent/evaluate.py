@@ -18,7 +18,7 @@ import numpy as np
 from .commands import history_of, read_questions
 from .engine import Agent
 from .errors import InputError
-from .grounding import unsupported
+from .grounding import sources_of, unsupported
 from .progress import track
 from .types import Author, Reply, RouteKind, Turn
 
@@ -113,9 +113,9 @@ def score(agent: Agent, case: Case, reply: Reply) -> Scored:
     """Judge one reply."""
     ranked = [match.entry_id for match in reply.route.matches]
     cited = [agent.entry(c.entry_id) for c in reply.citations]
-    sources = [f"{entry.answer}\n{entry.question}" for entry in cited]
+    sources = sources_of(cited)
     passed = [agent.entry(i) for i in reply.route.passed]
-    wide = [f"{entry.answer}\n{entry.question}" for entry in passed]
+    wide = sources_of(passed)
     refused = reply.route.kind not in _ANSWERING
     grounded = not unsupported(reply.text, sources) if cited else True
     raw = reply.raw_text if reply.raw_text else reply.text

@@ -1,154 +1,100 @@
 """Is a reply supported by its sources? Checks what can be checked exactly, and streams safely.
 
-Numbers, prices, times, dates, links, addresses, names and negations of a reply must stand in a
-cited text. Words flow while they are streamed; what must be checked is held until it is whole.
-Knows nothing of models; texts only.
+Numbers with their units, prices, times, dates, links, addresses and names of a reply must stand
+in a source, and no clause may deny what the clause of a source it follows says. Words flow while
+they are streamed; what must be checked is held until it is whole. Knows nothing of models.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-__all__ = ["StreamGuard", "claims", "unsupported"]
+from .claims import Claim, Kind, find_claims, plain
+from .clauses import courteous, sentences
+from .evidence import Evidence, sources_of
+from .quantities import NUMBER_WORDS
+from .reading import Reading
+from .sentence import Sentence
 
-_LINK = re.compile(
-    r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|"
-    r"example|co\.uk|io|shop|de|cn)\b(?:/\S*)?",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
-_UNIT = r"(?:am|pm|a\.m\.|p\.m\.|%|kg|g|km|cm|mm|mph|gb|mb)"
-_MONEY = re.compile(
-    rf"(?:[£$€¥]|USD|EUR|GBP|CHF)\s?\d+(?:[.,]\d+)*|\d+(?:[.,:]\d+)*\s?{_UNIT}(?!\w)"
-    r"|\d+(?:[.,]\d+)*\s?(?:[£€¥]|dollars?|euros?|pounds?|pence|cents?)(?!\w)",
-    re.IGNORECASE,
-)
-_MONTH = re.compile(
-    r"\b(?:january|february|march|april|may|june|july|august|september|october|"
-    r"november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|"
-    r"weekends?|weekdays?)s?\b",
-    re.IGNORECASE,
-)
-_COUNTS = (
-    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
-    "seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|"
-    "thousand|half|quarter|double|twice|once"
-)
-_COUNT = re.compile(rf"\b(?:{_COUNTS})\b", re.IGNORECASE)
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nothing|nobody|neither|nor|cannot|without|unable|except|only|unless|"
-    r"free|\w+n['’]t)\b|[不没无非未别]",
-    re.IGNORECASE,
-)
-_NAME = re.compile(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w'’&-]+(?:\s+(?:of\s+|and\s+)?[A-Z][\w'’&-]+)*")
-_HELD = re.compile(r"[\d£$€¥@:/.]")
-_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+")
-_YES_NO = re.compile(r"^\s*(yes|no)\b", re.IGNORECASE)
+__all__ = ["DOUBTFUL", "Judge", "StreamGuard", "claims", "missing", "sources_of", "unsupported"]
+
+DOUBTFUL = "the reply as a whole"
+"""What is named when every claim holds and yet the reply does not follow, or answer."""
+
+_CONTRARY = 0.6
+_OPEN = 2
+_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 def claims(text: str) -> list[str]:
     """What a text states that must be found in its source, lower-cased, in order."""
-    plain = _plain(text)
-    found: list[str] = []
-    for pattern in (_LINK, _MONEY, _NUMBER, _MONTH, _COUNT):
-        found.extend(_bare(match.group()) for match in pattern.finditer(plain))
-    found.extend(_bare(match.group()) for match in _NAME.finditer(plain))
-    return [claim for claim in found if claim]
+    return [claim.text for claim in find_claims(plain(text)) if _counts(claim)]
 
 
-def unsupported(reply: str, sources: Sequence[str]) -> tuple[str, ...]:
-    """The claims and negations of a reply that no source holds; empty when it is grounded.
+def _counts(claim: Claim) -> bool:
+    return not (claim.implied or claim.opening)
 
-    Negations are compared sentence by sentence: a sentence of the reply must not deny more or
-    less than the sentence of a source that it is closest to.
+
+def unsupported(reply: str, sources: Sequence[str], question: str = "") -> tuple[str, ...]:
+    """The claims of a reply that no source holds and the sentences that deny one.
+
+    Empty when it is grounded. Of the customer's question only days of the week count, which a
+    source may span: "Monday to Friday" says Tuesday.
     """
-    text = _plain(" \n ".join(sources))
-    squeezed = _bare(text)
-    words = set(re.findall(r"\w+", text.lower()))
-    missing = [claim for claim in claims(reply) if not _holds(squeezed, words, claim)]
-    missing.extend(_turned(reply, sources))
-    return tuple(dict.fromkeys(missing))
+    return missing(reply, Evidence.of(sources), question)
 
 
-def _holds(squeezed: str, words: set[str], claim: str) -> bool:
-    if re.fullmatch(r"[a-z'’&-]+", claim):
-        return claim in words or claim.removesuffix("s") in words or claim in squeezed
-    where = squeezed.find(claim)
-    while where >= 0:
-        before = squeezed[where - 1 : where]
-        after = squeezed[where + len(claim) : where + len(claim) + 1]
-        beyond = squeezed[where + len(claim) + 1 : where + len(claim) + 2]
-        cut = (claim[0].isdigit() and before.isdigit()) or (
-            claim[-1].isdigit() and (after.isdigit() or (after in ".,:" and beyond.isdigit()))
-        )
-        if not cut:
-            return True
-        where = squeezed.find(claim, where + 1)
-    return False
-
-
-def _turned(reply: str, sources: Sequence[str]) -> list[str]:
-    """Sentences of the reply whose closest source sentence denies where they do not."""
-    pool = [(s, _content(s)) for source in sources for s in _sentences(source)]
-    wrong = []
-    for sentence in _sentences(reply):
-        mine = _content(sentence)
-        if not mine or not pool:
+def missing(reply: str, evidence: Evidence, question: str = "") -> tuple[str, ...]:
+    """As `unsupported`, with sources that are already read."""
+    asked = Sentence(plain(question))
+    found: list[str] = []
+    for text in sentences(plain(reply)):
+        if courteous(text):
             continue
-        shared = [
-            (len(mine & other) / len(mine | other), text) for text, other in pool if mine | other
-        ]
-        if not shared:
-            continue
-        best = max(score for score, _ in shared)
-        nearest = [text for score, text in shared if score >= best - 1e-9]
-        own = _denials(sentence)
-        if best > 0 and all(_denials(text) != own for text in nearest):
-            wrong.append(sentence.strip())
-    return wrong
+        reading = Reading(Sentence(text), evidence, {}, asked)
+        found.extend(_named(claim, evidence) for claim in reading.unsupported())
+        if reading.contrary(2) >= _CONTRARY:
+            found.append(text)
+    return tuple(dict.fromkeys(found))
 
 
-def _denials(sentence: str) -> set[str]:
-    """The kinds of denial a sentence holds; a leading yes or no is an answer, not a denial."""
-    found = set()
-    for match in _NEGATION.finditer(_YES_NO.sub("", _plain(sentence))):
-        word = match.group().lower()
-        found.add(word if word in {"only", "unless", "except", "without", "free"} else "not")
-    return found
+def _named(claim: Claim, evidence: Evidence) -> str:
+    """What to call a missing claim: the number word alone where only that is new."""
+    first = claim.text.split(" ")[0]
+    worded = claim.kind is Kind.QUANTITY and first in NUMBER_WORDS
+    return first if worded and first not in evidence.letters else claim.text
 
 
-def _content(sentence: str) -> frozenset[str]:
-    text = _YES_NO.sub("", _plain(sentence)).lower()
-    return frozenset(re.findall(r"[^\W_]{3,}|[一-鿿]", text)) - {"the", "and", "you", "for"}
+class Judge(Protocol):
+    """What the guard needs of a score, such as `support.Support`."""
 
+    def doubts_sentence(self, sentence: str, evidence: Evidence, question: str = "") -> bool:
+        """Whether a finished sentence is too likely wrong to be shown."""
+        ...
 
-def _sentences(text: str) -> list[str]:
-    return [piece for piece in _SENTENCE.split(text.strip()) if piece]
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).replace("’", "'")
-
-
-def _bare(text: str) -> str:
-    """Lower case, no spaces inside prices and times, no trailing punctuation."""
-    text = re.sub(r"\s+", " ", text.lower())
-    text = re.sub(rf"(?<=\d)\s+(?={_UNIT}(?!\w))|(?<=[£$€¥])\s+", "", text)
-    return text.strip(" .,;:!?)(")
+    def doubts(self, reply: str, evidence: Evidence, question: str = "") -> bool:
+        """Whether a whole reply is too likely wrong to be sent."""
+        ...
 
 
 class StreamGuard:
     """Releases a reply as it is written, word by word, and stops at the first ungrounded claim.
 
-    A word is released when the word after it has begun, so numbers, links and names are whole;
-    a sentence that denies more or less than the source sentence it follows is held back until
-    it denies the same.
+    A word is released when it and what it may belong to are whole: a number with its unit, a
+    name, a link. A sentence that denies more or less than the source it follows, or that holds a
+    word no source has, is held back until it is complete and `judge` does not doubt it.
     """
 
-    def __init__(self, sources: Iterable[str]) -> None:
-        self._sources = list(sources)
+    def __init__(
+        self, sources: Iterable[str], question: str = "", judge: Judge | None = None
+    ) -> None:
+        self._evidence = Evidence.of(list(sources))
+        self._question = question
+        self._asked = Sentence(plain(question))
+        self._judge = judge
         self._text = ""
         self._released = 0
+        self._judged = 0
         self.failed: tuple[str, ...] = ()
 
     def feed(self, text: str) -> str:
@@ -157,57 +103,86 @@ class StreamGuard:
         return self._release(self._safe_end(text))
 
     def finish(self) -> str:
-        """Release what is left."""
-        return self._release(len(self._text))
+        """Judge the reply as a whole and release what is left."""
+        out = self._release(len(self._text))
+        judge = self._judge if _is_read(self._text) else None
+        told = (self._text, self._evidence, self._question)
+        if judge and not self.failed and judge.doubts(*told):
+            self.failed = (DOUBTFUL,)
+        return "" if self.failed else out
 
     def _release(self, end: int) -> str:
         if self.failed or end <= self._released:
             return ""
-        missing = (
-            unsupported(self._text[:end], self._sources)
-            if end == len(self._text)
-            else (self._claims_missing(self._text[:end]))
-        )
-        if missing:
-            self.failed = missing
+        self.failed = self._wrong(end)
+        if self.failed:
             return ""
         out = self._text[self._released : end]
         self._released = end
         return out
 
-    def _claims_missing(self, text: str) -> tuple[str, ...]:
-        sentences = _sentences(text)
-        whole = " ".join(sentences[:-1])
-        squeezed = _bare(_plain(" \n ".join(self._sources)))
-        words = set(re.findall(r"\w+", _plain(" ".join(self._sources)).lower()))
-        loose = [c for c in claims(text) if not _holds(squeezed, words, c)]
-        return tuple(loose) or (unsupported(whole, self._sources) if whole else ())
+    def _wrong(self, end: int) -> tuple[str, ...]:
+        """What of the text up to `end` is wrong: its claims, and its finished sentences whole."""
+        text = self._text[:end]
+        whole = end == len(self._text)
+        start = len(text) if whole else _start(text)
+        done = text[self._judged : start]
+        found = list(missing(done, self._evidence, self._question)) if done.strip() else []
+        if not found:
+            for sentence in sentences(done):
+                if self._doubts(sentence):
+                    return (sentence,)
+            self._judged = start
+            rest = Reading(Sentence(plain(text[start:])), self._evidence, {}, self._asked)
+            found = [_named(claim, self._evidence) for claim in rest.unsupported()]
+        return tuple(found)
 
-    def _denies_alike(self, sentence: str) -> bool:
-        """Whether a sentence so far denies just what the source sentence it follows denies."""
-        mine = _content(sentence)
-        pool = [
-            (len(mine & _content(s)), s) for source in self._sources for s in _sentences(source)
-        ]
-        best = max((shared for shared, _ in pool), default=0)
-        own = _denials(sentence)
-        near = [s for shared, s in pool if shared == best] if best else []
-        return any(_denials(s) == own for s in near) if near else not own
+    def _doubts(self, sentence: str) -> bool:
+        if self._judge is None or courteous(sentence) or not _is_read(sentence):
+            return False
+        return self._judge.doubts_sentence(sentence, self._evidence, self._question)
 
     def _safe_end(self, text: str) -> int:
-        """Up to the last finished word, held at an open number or name, and from the start of a
-        sentence while it denies more or less than the source."""
+        """Up to the last finished word that no open claim holds; the start of a sentence that is
+        suspicious so far."""
         end = max(text.rfind(" "), text.rfind("\n"))
         if end < 0:
             return 0
-        tail = text[:end]
-        start = tail.rfind(" ", 0, end) + 1
-        last = tail[start:]
-        if _HELD.search(last[-1:]) and not last.endswith("."):
+        start = _start(text[:end])
+        sentence = text[start:end]
+        if self._suspicious(sentence):
             return start
-        sentence_start = max((m.end() for m in _SENTENCE.finditer(text[:end])), default=0)
-        if not self._denies_alike(text[sentence_start:end]):
-            return sentence_start
-        if last[:1].isupper() and sentence_start < start:
-            return start
-        return end
+        return start + _closed(sentence)
+
+    def _suspicious(self, sentence: str) -> bool:
+        reading = Reading(Sentence(plain(sentence)), self._evidence, {}, self._asked)
+        if reading.contrary() > 0.34:
+            return True
+        return self._judge is not None and any(
+            reading.novelty(word) == 1.0 for word in reading.sentence.words
+        )
+
+
+def _is_read(text: str) -> bool:
+    """Whether the score knows the script: it is fitted to English."""
+    return not re.search(r"[\u3040-\u9fff\uac00-\ud7af]", text)
+
+
+def _start(text: str) -> int:
+    """Where the sentence that is being written begins."""
+    return max((match.end() for match in _SENTENCE.finditer(text)), default=0)
+
+
+def _closed(sentence: str) -> int:
+    """How much of an unfinished sentence stands before a number or name that may go on."""
+    words = list(re.finditer(r"\S+", sentence))
+    end, place, open_from = len(sentence), len(words) - 1, len(words) - _OPEN
+    while place >= max(0, open_from):
+        word = words[place].group()
+        last = place == len(words) - 1
+        opens = place and last and re.search(r"^[A-Z]|[@/:.](?!$)|[.!?]$", word)
+        counts = re.search(r"\d|[£€$¥]", word) or word.lower().strip(".,;") in NUMBER_WORDS
+        if opens or (counts and not re.search(r"[,;.!?]$", word)):
+            end, open_from = words[place].start(), place - _OPEN
+        place -= 1
+    return end

@@ -16,7 +16,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LexicalIndex", "words"]
+__all__ = ["LexicalIndex", "stem", "words"]
 
 _CJK = "぀-ヿ㐀-䶿一-鿿가-힯"
 _PIECES = re.compile(rf"[{_CJK}]+|[^\W_]+", re.UNICODE)
@@ -39,11 +39,11 @@ def words(text: str) -> list[str]:
             found.extend(piece)
             found.extend(piece[place : place + 2] for place in range(len(piece) - 1))
         elif piece not in _STOP:
-            found.append(_stem(piece))
+            found.append(stem(piece))
     return found
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """Endings of number and tense off; crude on purpose, the encoder knows the rest."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
