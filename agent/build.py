@@ -20,7 +20,7 @@ from .catalog import find, local_folder
 from .classifier import TextClassifier
 from .config import load_config
 from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
-from .errors import ConfigError, FeatherdeskError, InputError
+from .errors import ConfigError, FeatherdeskError
 from .generators import (
     adapter_folder,
     card,
@@ -124,19 +124,7 @@ def build(
 def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
     if not config.bot.faq:
         raise ConfigError(f"{config_path}: bot.faq names no file")
-    entries: list[Entry] = []
-    for name in config.bot.faq:
-        entries.extend(read_faq(config_path.parent / name))
-    seen: dict[str, Entry] = {}
-    for entry in entries:
-        if entry.id in seen:
-            raise InputError(
-                config_path,
-                f"the id {entry.id!r} stands in {seen[entry.id].source} "
-                f"and in {entry.source}; rename one",
-            )
-        seen[entry.id] = entry
-    return entries
+    return read_faq(*(config_path.parent / name for name in config.bot.faq))
 
 
 def _disarmed(entries: Sequence[Entry], notify: Notify) -> list[Entry]:

@@ -293,7 +293,12 @@ def _typed() -> Iterator[str]:
 @click.option("--csv", "as_csv", is_flag=True, help="FAQ rows to fill in, that `build` reads.")
 @click.option("--resend", is_flag=True, help="Send again what was given up.")
 def inbox(bot: Path, *, number: str | None, as_json: bool, as_csv: bool, resend: bool) -> None:
-    """Hand-offs, thumbs down and unanswered questions; with NUMBER, one hand-off's summary."""
+    """Hand-offs, thumbs down, unanswered questions and those answered by a choice; with NUMBER,
+    one hand-off's summary.
+
+    The rows of --csv go into a file that bot.faq names after the FAQ: a choice is a new wording of
+    its entry as it stands, the others wait for an answer.
+    """
     from .artifacts import Manifest
     from .config import load_config
     from .conversations import Store
@@ -333,9 +338,11 @@ def _item_json(store: "Store", item: "InboxItem", bot: str) -> dict[str, Any]:
 
 def _write_csv(items: Sequence["InboxItem"]) -> None:
     writer = csv.writer(sys.stdout)
-    writer.writerow(["question", "answer", "kind", "entry_id", "note", "at"])
+    writer.writerow(["id", "question", "answer", "kind", "entry_id", "note", "at"])
     for item in items:
-        writer.writerow([item.question, item.answer, item.kind, item.entry_id, item.note, item.at])
+        known = item.entry_id if item.kind == "choice" else ""
+        told = [item.answer, item.kind, item.entry_id, item.note, item.at]
+        writer.writerow([known, item.question, *told])
 
 
 def _inbox_line(item: "InboxItem") -> str:

@@ -20,7 +20,7 @@ from .errors import ArtifactError
 from .grounding import StreamGuard, sources_of, unsupported
 from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
-from .offers import offered
+from .offers import OFFERED, offered
 from .prompt import REFUSAL, contract_hash, render
 from .receipt import bit_level
 from .reranker import CrossEncoder
@@ -342,7 +342,7 @@ class Agent:
 
     def _choice(self, route: Route, text: str, ms: dict[str, float]) -> Reply:
         """Up to three entries to choose from."""
-        offered = [(match, self.entry(match.entry_id)) for match in route.matches[:3]]
+        offered = [(match, self.entry(match.entry_id)) for match in route.matches[:OFFERED]]
         cited = tuple(
             Citation(entry.id, "", match.matched or entry.question)
             if entry.skill

@@ -1,4 +1,7 @@
-"""What a person should look at: hand-offs, thumbs down and unanswered questions of the store."""
+"""What a person should look at: hand-offs, thumbs down and unanswered questions of the store.
+
+And what customers taught: a question that was answered by choosing an entry is an example of it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +10,15 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 from sqlalchemy.orm import Session
 
+from .offers import OFFERED
 from .outbox import deliveries, number_of
+from .receipt import Receipt
 from .tables import FeedbackRow, HandoffRow, MessageRow
 from .types import RouteKind
 
 __all__ = ["InboxItem", "inbox_of", "iso"]
+
+_ANSWERED = frozenset({RouteKind.ANSWER.value, RouteKind.VERBATIM.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,13 @@ class InboxItem:
 
 def inbox_of(session: Session) -> list[InboxItem]:
     """All that is open, newest first."""
-    items = [*_handoffs(session), *_thumbs_down(session), *_unanswered(session)]
+    choices = dict(_choices(session))
+    items = [
+        *_handoffs(session),
+        *_thumbs_down(session),
+        *(item for item in _unanswered(session) if item.number not in choices),
+        *choices.values(),
+    ]
     return sorted(items, key=lambda item: item.at, reverse=True)
 
 
@@ -98,6 +111,36 @@ def _unanswered(session: Session) -> Iterator[InboxItem]:
             told.entry_id,
             "",
             str(told.id),
+        )
+
+
+def _choices(session: Session) -> Iterator[tuple[str, InboxItem]]:
+    """Questions whose answer the customer chose among the entries offered, by the offer's number.
+
+    That is told by the next reply: it answers from one of the entries that were offered.
+    """
+    offers = sql.select(MessageRow).where(
+        MessageRow.role == "assistant", MessageRow.route == RouteKind.CLARIFY.value
+    )
+    for told in session.scalars(offers):
+        receipt = Receipt.from_json(told.receipt)
+        offered = {one.entry_id for one in receipt.considered[:OFFERED]} if receipt else set()
+        after = session.scalar(
+            sql.select(MessageRow)
+            .where(
+                MessageRow.conversation == told.conversation,
+                MessageRow.role == "assistant",
+                MessageRow.id > told.id,
+            )
+            .order_by(MessageRow.id)
+            .limit(1)
+        )
+        if after is None or after.entry_id not in offered or after.route not in _ANSWERED:
+            continue
+        asked, number = _asked_before(session, told), str(told.id)
+        yield (
+            number,
+            InboxItem("choice", iso(told.at), asked, "", after.entry_id, "", number),
         )
 
 

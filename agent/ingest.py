@@ -97,15 +97,18 @@ def read_raw(file: Path) -> Iterator[Raw]:
     yield from reader(file)
 
 
-def read_faq(path: Path) -> list[Entry]:
-    """All entries of a FAQ; rows with one id become one entry with several questions.
+def read_faq(*paths: Path) -> list[Entry]:
+    """All entries of a FAQ, which may lie in several places.
+
+    Rows with one id become one entry with several questions; those after the first need no answer,
+    so that a file of examples (id, question) adds wordings to the entries of another.
 
     Raises:
         InputError: a row cannot be used, or one id has two answers.
     """
     found: dict[str, Entry] = {}
     used: set[str] = set()
-    for row in iter_rows(path):
+    for row in (row for path in paths for row in iter_rows(path)):
         identity = row.id
         if not identity:
             identity = _free(_slug(row.entry.question), used)
@@ -113,7 +116,10 @@ def read_faq(path: Path) -> list[Entry]:
             found[identity] = _joined(found[identity], row)
             continue
         if not row.entry.answer:
-            raise InputError(row.path, "the answer is empty; fill it in or drop the row", row.line)
+            known = f" and no entry before it has the id {row.id!r}" if row.id else ""
+            raise InputError(
+                row.path, f"the answer is empty{known}; fill it in or drop the row", row.line
+            )
         used.add(identity)
         found[identity] = replace(row.entry, id=identity)
     return list(found.values())

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .smalltalk import SmallTalk
-from .texts import Spoken, say, spoken
+from .texts import Spoken, numbered, say, spoken
 from .types import Handoff, HandoffReason, Reply, RouteKind, Turn
 
-__all__ = ["Past", "answer_to_offer", "offered", "past_of"]
+__all__ = ["OFFERED", "Past", "answer_to_offer", "offered", "past_of"]
+
+OFFERED = 3
+"""How many entries a customer may choose from."""
 
 _OFFERS = frozenset(
     {"no_answer", "closest", "unsure", "failed_twice", "angry", "policy", "skill_failed", "calm"}
@@ -110,7 +113,10 @@ def offered(reply: Reply, history: Sequence[Turn], language: str) -> Reply:
         return replace(reply, handoff=handoff)
     names = _wordings(reply.route.kind, reason, past)
     name = next((name for name in names if name != past.last), names[-1])
-    return replace(reply, text=say(name, language, past.number), handoff=handoff)
+    text = say(name, language, past.number)
+    if reply.route.kind is RouteKind.CLARIFY:
+        text = numbered(text, [cited.question for cited in reply.citations])
+    return replace(reply, text=text, handoff=handoff)
 
 
 def _reason(reply: Reply, past: Past) -> HandoffReason | None:

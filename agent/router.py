@@ -15,7 +15,7 @@ from .index import Candidate, Index
 from .offers import answer_to_offer
 from .prompt import MAX_ENTRIES
 from .reranker import Reranker
-from .rewrite import parts, refers_back, turn_before
+from .rewrite import Asked, parts, rewritten
 from .scoring import Scorer
 from .smalltalk import smalltalk
 from .types import HandoffReason, Match, Route, RouteKind, Turn
@@ -51,22 +51,22 @@ class Router:
             if talk.reply is None:
                 return _route(RouteKind.HANDOFF, limits, (), reason=HandoffReason.REQUESTED)
             return _route(RouteKind.SMALLTALK, limits, (), reply=talk.reply)
-        asked = self.index.speller.mended(question)
-        pieces = parts(asked)
-        vectors = self.index.encoder.embed([asked, *pieces])
+        asked = rewritten(self.index.speller.mended(question), history)
+        pieces = [] if asked.leans else parts(asked.question)
+        vectors = self.index.encoder.embed([asked.question, *pieces])
         split = [
             self._matches(text, [self.index.candidates(text, vector, today=today)])
             for text, vector in zip(pieces, vectors[1:], strict=True)
         ]
         if split and _all_hold(split, limits):
             return self._answer(_interleaved(split), limits, pieces)
-        return self._decide(self._whole(asked, vectors[0], history, today), limits)
+        return self._decide(self._whole(asked, vectors[0], today), limits)
 
     def nearest(self, question: str, *, today: date | None = None) -> list[Match]:
         """The entries a model would be shown for a question, whatever their score; best first."""
         asked = self.index.speller.mended(question)
         vector = self.index.encoder.embed([asked])[0]
-        matches = self._whole(asked, vector, (), today or date.today())
+        matches = self._whole(Asked(asked), vector, today or date.today())
         limits = self.calibration.of(question)
         matches = [match for match in matches if not match.skill]
         return [
@@ -75,17 +75,15 @@ class Router:
             if not place or match.score >= limits.accompany * matches[0].score
         ]
 
-    def _whole(
-        self, question: str, vector: Vector, history: Sequence[Turn], today: date
-    ) -> list[Match]:
+    def _whole(self, asked: Asked, vector: Vector, today: date) -> list[Match]:
         """The matches of a message, read together with the turn before where it leans on that.
 
         Then what counts is the mean over three searches: for the message alone, for its vector
         leaning to the turn before, and for both as one text.
         """
+        question, before = asked.question, asked.before
         alone = [self.index.candidates(question, vector, today=today)]
-        before = turn_before(history)
-        if not before or not refers_back(question):
+        if not asked.leans:
             return self._matches(question, alone)
         joined = f"{before} {question}"
         turn, both = self.index.encoder.embed([before, joined])

@@ -1,10 +1,22 @@
 """The few sentences the bot says of itself, in English and Chinese, and how to know them again."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["REASONS", "Spoken", "language_of", "say", "spoken"]
+__all__ = [
+    "REASONS",
+    "Spoken",
+    "choices_in",
+    "headline",
+    "language_of",
+    "numbered",
+    "say",
+    "spoken",
+]
+
+_NUMBERED = re.compile(r"^\s*\d{1,2}[.)、．]\s*(.+?)\s*$", re.MULTILINE)
 
 _SENTENCES = {
     "en": {
@@ -101,13 +113,32 @@ def say(name: str, language: str, number: str = "") -> str:
 def spoken(text: str) -> Spoken | None:
     """The sentence of ours that a text ends with, whatever its language; None without one.
 
-    It need not be all of the text: a stream that was cut short is followed by such a sentence.
+    It need not be all of the text: a stream that was cut short is followed by such a sentence, and
+    a numbered list may follow it.
     """
+    text = headline(text)
     for name, pattern in _patterns():
         found = pattern.search(text)
         if found is not None:
             return Spoken(name, "".join(found.groups()))
     return None
+
+
+def numbered(text: str, choices: Sequence[str]) -> str:
+    """A sentence and a line for each choice under it: `1. How do I pay?`"""
+    lines = [f"{place}. {' '.join(choice.split())}" for place, choice in enumerate(choices, 1)]
+    return "\n".join([text, *lines])
+
+
+def choices_in(text: str) -> list[str]:
+    """The lines of a numbered list of at least two; empty without one."""
+    found = _NUMBERED.findall(text)
+    return found if len(found) > 1 else []
+
+
+def headline(text: str) -> str:
+    """What stands before a numbered list; all of a text without one."""
+    return _NUMBERED.split(text, maxsplit=1)[0].rstrip() if choices_in(text) else text
 
 
 @lru_cache(maxsize=1)

@@ -137,7 +137,7 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
         raise ConfigError(
             f"{source}: finetune.method must be one of {', '.join(Method)}, not {settings.method!r}"
         ) from None
-    entries = [e for name in told.bot.faq for e in read_faq(source.parent / name)]
+    entries = read_faq(*(source.parent / name for name in told.bot.faq))
     topics, _ = split_topics(load_topics())
     rows = list(bot_rows(entries, topics, settings.rows, settings.seed))
     own = replace(

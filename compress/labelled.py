@@ -68,7 +68,7 @@ def of_bot(config_path: Path, seed: int = 7) -> Parts:
         InputError: fewer than two entries have `MIN_WORDINGS` wordings.
     """
     config = load_config(config_path)
-    entries = [e for name in config.bot.faq for e in read_faq(config_path.parent / name)]
+    entries = read_faq(*(config_path.parent / name for name in config.bot.faq))
     many = [e for e in entries if len(e.questions) >= MIN_WORDINGS]
     if len(many) < 2:
         raise InputError(

@@ -1,5 +1,6 @@
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,22 @@ def test_several_processes_may_open_a_database_at_once(tmp_path: Path) -> None:
     store = Store(url)
     assert store.hand_off("k", "requested", channels=("webhook",)) == "H-00001"
     store.close()
+
+
+def test_a_choice_is_kept_as_an_example_of_its_entry(store: Store) -> None:
+    store.add("k", "is my parcel coming", _reply(RouteKind.CLARIFY))
+    assert [item.kind for item in store.inbox()] == ["unanswered"]
+    store.add("k", "How long does delivery take?", _reply())
+    [item] = store.inbox()
+    assert (item.kind, item.question, item.entry_id) == (
+        "choice",
+        "is my parcel coming",
+        "delivery",
+    )
+
+
+def test_an_answer_from_another_entry_is_no_choice(store: Store) -> None:
+    store.add("k", "is my parcel coming", _reply(RouteKind.CLARIFY))
+    other = replace(_reply(), route=Route(RouteKind.ANSWER, 0.9, 0.5, (Match("pay", 0.9),)))
+    store.add("k", "How can I pay?", other)
+    assert [item.kind for item in store.inbox()] == ["unanswered"]

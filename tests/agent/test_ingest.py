@@ -162,3 +162,16 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, body: bytes, suffix: str)
         assert read_faq(path)
     except InputError as error:
         assert path.name in str(error)
+
+
+def test_a_file_of_examples_adds_wordings_to_another(tmp_path: Path) -> None:
+    faq, more = tmp_path / "faq.csv", tmp_path / "examples.csv"
+    faq.write_text("id,question,answer\npay,How can I pay?,By card.\n")
+    more.write_text("id,question,answer\npay,do you take cards,\n")
+    [entry] = read_faq(faq, more)
+    assert (entry.questions, entry.answer) == (("How can I pay?", "do you take cards"), "By card.")
+    with pytest.raises(InputError, match=r"examples.csv:2: .*no entry before it has the id 'pay'"):
+        read_faq(more, faq)
+    more.write_text("id,question,answer\npay,do you take cards,No.\n")
+    with pytest.raises(InputError, match="has another answer"):
+        read_faq(faq, more)

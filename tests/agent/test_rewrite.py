@@ -1,5 +1,5 @@
 import pytest
-from featherdesk.agent.rewrite import parts, refers_back, turn_before
+from featherdesk.agent.rewrite import Asked, parts, refers_back, rewritten, turn_before
 from featherdesk.agent.types import Turn
 
 
@@ -35,3 +35,71 @@ def test_one_question_stays_whole() -> None:
     assert parts("Can I pay with Visa?") == []
     assert parts("black and white") == []
     assert parts("") == []
+
+
+LIST = "Which of these do you mean?\n1. Do gift cards expire?\n2. I lost my gift card, what now?"
+ROW = "We have three stores: 14 Lake Road in Keswick, 3 Bridge Street in Bakewell and one in York."
+
+
+def _after(said: str, before: str = "tell me about gift cards") -> list[Turn]:
+    return [Turn("user", before), Turn("assistant", said)]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("the second one", "I lost my gift card, what now?"),
+        ("2", "I lost my gift card, what now?"),
+        ("no 2", "I lost my gift card, what now?"),
+        ("number two please", "I lost my gift card, what now?"),
+        ("the last of those", "I lost my gift card, what now?"),
+        ("former", "Do gift cards expire?"),
+        ("第一个", "Do gift cards expire?"),
+        ("最后一个", "I lost my gift card, what now?"),
+    ],
+)
+def test_an_ordinal_chooses_from_a_list(said: str, wanted: str) -> None:
+    assert rewritten(said, _after(LIST)) == Asked(wanted)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("can i park by the first one", "can i park by 14 Lake Road in Keswick"),
+        ("is the last one open", "is one in York open"),
+        ("第二家开门吗", "3 Bridge Street in Bakewell 开门吗"),
+    ],
+)
+def test_an_ordinal_in_a_question_is_filled_in(said: str, wanted: str) -> None:
+    assert rewritten(said, _after(ROW, "where are you")).question == wanted
+
+
+@pytest.mark.parametrize("said", ["the third one", "9", "my first order was late", ""])
+def test_an_ordinal_that_points_nowhere_stays(said: str) -> None:
+    assert rewritten(said, _after(LIST)).question == said
+    assert rewritten(said, []) == Asked(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "wanted"),
+    [
+        ("no, i meant the tent, not the boots", "guarantee on boots", ("the tent", "guarantee on")),
+        ("sorry, from France i mean", "how do i return it", ("from France", "how do i return it")),
+        ("不是打电话，我是说去店里", "你们几点上班", ("去店里", "你们几点上班")),
+    ],
+)
+def test_a_correction_takes_back_what_was_wrong(
+    said: str, before: str, wanted: tuple[str, str]
+) -> None:
+    asked = rewritten(said, _after("It is so.", before))
+    assert (asked.question, asked.before) == wanted
+    assert asked.leans
+
+
+def test_a_correction_of_nothing_leans_on_what_was_said() -> None:
+    asked = rewritten("not in there either", _after("Check your spam folder.", "no mail came"))
+    assert asked == Asked("not in there either", "no mail came", leans=True)
+
+
+def test_a_change_of_subject_stands_alone() -> None:
+    assert not rewritten("do you sell climbing ropes in Leeds", _after(ROW)).leans

@@ -1,5 +1,13 @@
 import pytest
-from featherdesk.agent.texts import _SENTENCES, REASONS, say, spoken
+from featherdesk.agent.texts import (
+    _SENTENCES,
+    REASONS,
+    choices_in,
+    headline,
+    numbered,
+    say,
+    spoken,
+)
 from featherdesk.agent.types import HandoffReason
 
 
@@ -29,3 +37,18 @@ def test_other_text_is_not_ours(text: str) -> None:
 
 def test_every_reason_has_words_for_staff() -> None:
     assert set(REASONS) == {reason.value for reason in HandoffReason}
+
+
+def test_choices_are_numbered_and_known_again() -> None:
+    text = numbered(say("clarify", "en"), ["Do gift\ncards expire?", "Lost card"])
+    assert text == "Which of these do you mean?\n1. Do gift cards expire?\n2. Lost card"
+    assert choices_in(text) == ["Do gift cards expire?", "Lost card"]
+    told = spoken(text)
+    assert told is not None
+    assert told.name == "clarify"
+
+
+def test_one_numbered_line_is_no_list() -> None:
+    assert choices_in("1. Only this") == []
+    assert headline("1. Only this") == "1. Only this"
+    assert headline("Which?\n1. This\n2. That") == "Which?"
