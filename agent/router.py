@@ -16,8 +16,9 @@ from .offers import answer_to_offer
 from .prompt import MAX_ENTRIES
 from .reranker import Reranker
 from .rewrite import Asked, parts, rewritten
-from .scoring import Scorer
+from .scoring import Scorer, from_odds, log_odds
 from .smalltalk import smalltalk
+from .strangeness import doubt
 from .types import HandoffReason, Match, Route, RouteKind, Turn
 
 __all__ = ["Router"]
@@ -102,10 +103,11 @@ class Router:
         """The candidates of all searches, each entry once, scored."""
         scorer = Scorer(self.index, self.calibration.of(question).weights, self.reranker)
         scored = scorer.scored(question, searches, before)
+        lost = doubt(question, self.index.texts, self.index.speller)
         return [
             Match(
                 self.index.entries[s.candidate.entry].id,
-                s.score,
+                from_odds(log_odds(s.score) - lost) if lost else s.score,
                 float(s.candidate.features[0]),
                 float(s.candidate.features[3]),
                 s.candidate.matched,
