@@ -32,7 +32,8 @@ featherdesk benchmark routing --data ../shared/data --out docs/benchmarks.md
 ```
 
 Every set goes through the code a bot is built with: training questions in as a FAQ whose entries
-are the intents, test questions through `batch --route-only`. The encoders are all-MiniLM-L6-v2
+are the intents, test questions through `batch --route-only`; guards are off and entries verbatim,
+since what people say to a voice assistant reads like orders. The encoders are all-MiniLM-L6-v2
 (int8) and the multilingual Universal Sentence Encoder side by side, neither trained on these sets
 by us. Intervals are 95 % bootstrap intervals over questions (10 examples an intent: of the mean
 over seeds). Thresholds come from validation parts.
@@ -132,7 +133,7 @@ def measure_routing(
 def _clinc(bench: _Bench, data: Path) -> list[Row]:
     """In scope and out of scope under one threshold, taken from the validation part."""
     parts = clinc150(data)
-    asked = [text for name in ("val", "oos_val", "test", "oos_test") for text, _ in parts[name]]
+    asked = [text for name in ("val", "test", "oos_test") for text, _ in parts[name]]
     told = iter(
         bench.asked(
             "clinc150",
@@ -142,16 +143,16 @@ def _clinc(bench: _Bench, data: Path) -> list[Row]:
             classify=True,
         )
     )
-    val, oos_val, test, oos_test = (
-        [next(told) for _ in parts[name]] for name in ("val", "oos_val", "test", "oos_test")
+    val, test, oos_test = (
+        [next(told) for _ in parts[name]] for name in ("val", "test", "oos_test")
     )
     known = [a.intent == label for a, (_, label) in zip(val, parts["val"], strict=True)]
-    threshold = _parting(val, known, oos_val)
+    threshold = _kept(val, known)
     right = [a.intent == label for a, (_, label) in zip(test, parts["test"], strict=True)]
     kept = [ok and a.confidence >= threshold for ok, a in zip(right, test, strict=True)]
     refused = [a.confidence < threshold for a in oos_test]
     how = (
-        f"threshold {threshold:.3f}, the best sum of both on the validation part; class head and "
+        f"threshold {threshold:.3f}, which 99 % of the validation part's right answers pass; class head and "
         "a classifier fine-tuned by `featherdesk classify`"
     )
     published = "BERT 96.9 / 40.3; with threshold 96.2 / 52.3; Rasa 91.5 / 45.3"
@@ -162,14 +163,10 @@ def _clinc(bench: _Bench, data: Path) -> list[Row]:
     ]
 
 
-def _parting(inside: Sequence[_Answer], right: Sequence[bool], outside: Sequence[_Answer]) -> float:
-    """The threshold with the best sum of right answers kept and strange questions refused."""
-    sure = np.array([a.confidence for a in inside])
-    ok = np.array(right)
-    strange = np.array([a.confidence for a in outside])
-    tried = np.unique(np.concatenate([sure, strange]))
-    value = [(ok & (sure >= t)).mean() + (strange < t).mean() for t in tried]
-    return float(tried[int(np.argmax(value))])
+def _kept(told: Sequence[_Answer], right: Sequence[bool]) -> float:
+    """The threshold that 99 % of the right answers pass."""
+    sure = [a.confidence for a, ok in zip(told, right, strict=True) if ok]
+    return float(np.quantile(sure, 0.01))
 
 
 def _banking(bench: _Bench, data: Path) -> list[Row]:
@@ -250,6 +247,7 @@ def _write_faq(
             "variants": texts[1:],
             "answer": label.replace("_", " "),
             "language": "en",
+            "verbatim": True,
         }
         for label, texts in wordings.items()
     ]
@@ -266,6 +264,8 @@ def _write_faq(
         f'classifier = "{classifier}"',
         "[generation]",
         "writes = []",
+        "[guards]",
+        'off = ["abuse", "distress", "injection"]',
     ]
     (folder / "bot.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -17,7 +17,7 @@ from .prompt import MAX_ENTRIES
 from .reranker import Reranker
 from .rewrite import Asked, parts, rewritten
 from .scoring import Scorer, from_odds, log_odds
-from .smalltalk import smalltalk
+from .smalltalk import SmallTalk, covered, smalltalk
 from .strangeness import doubt
 from .types import HandoffReason, Match, Route, RouteKind, Turn
 
@@ -47,7 +47,7 @@ class Router:
         """
         today = today or date.today()
         limits = self.calibration.of(question)
-        talk = answer_to_offer(question, history) or smalltalk(question)
+        talk = answer_to_offer(question, history) or self._talk(question)
         if talk is not None:
             if talk.reply is None:
                 return _route(RouteKind.HANDOFF, limits, (), reason=HandoffReason.REQUESTED)
@@ -62,6 +62,12 @@ class Router:
         if split and _all_hold(split, limits):
             return self._answer(_interleaved(split), limits, pieces)
         return self._decide(self._whole(asked, vectors[0], today), limits)
+
+    def _talk(self, question: str) -> SmallTalk | None:
+        """The small talk a message is, unless the FAQ has an entry for it."""
+        talk = smalltalk(question)
+        own = talk is not None and talk.reply is not None and covered(talk, self.index.texts)
+        return None if own else talk
 
     def nearest(self, question: str, *, today: date | None = None) -> list[Match]:
         """The entries a model would be shown for a question, whatever their score; best first."""

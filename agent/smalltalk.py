@@ -5,15 +5,16 @@ Only whole messages count: "hi" is small talk, "hi, where is my order" is a ques
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 from rapidfuzz import fuzz
 
-__all__ = ["SmallTalk", "smalltalk"]
+__all__ = ["SmallTalk", "covered", "smalltalk"]
 
-_LIKENESS = 88.0
+_LIKENESS, _LONGEST = 88.0, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class SmallTalk:
 def smalltalk(message: str) -> SmallTalk | None:
     """The small talk a message is, or None."""
     text = _bare(message)
-    if not text or len(text) > 60:
+    if not text or len(text) > _LONGEST:
         return None
     for phrase, talk in _phrases():
         if phrase == text or (
@@ -38,6 +39,12 @@ def smalltalk(message: str) -> SmallTalk | None:
         ):
             return talk
     return None
+
+
+def covered(talk: SmallTalk, texts: Iterable[str]) -> bool:
+    """Whether one of a FAQ's own texts is small talk of that kind: then the FAQ answers it."""
+    phrases = {phrase for phrase, known in _phrases() if known.intent == talk.intent}
+    return any(len(text) <= _LONGEST and _bare(text) in phrases for text in texts)
 
 
 @lru_cache(maxsize=1)

@@ -181,3 +181,12 @@ def test_a_damaged_index_is_refused(tmp_path: Path, encoder: MiniLM) -> None:
 def test_at_least_300_out_of_scope_questions_ship() -> None:
     questions = [question for question, _ in out_of_scope_questions()]
     assert len(set(questions)) >= 300
+
+
+def test_small_talk_that_the_faq_answers_is_the_faqs(entries: list[Entry], encoder: MiniLM) -> None:
+    own = Entry("hello", "Hello!", "Welcome to the shop.", ("good morning",))
+    index = Index.build([*entries, own], encoder)
+    router = Router(index, calibrate(index))
+    assert router.route("hello").matches[0].entry_id == "hello"
+    assert router.route("thank you").kind is RouteKind.SMALLTALK
+    assert router.route("I want to talk to a human").reason is HandoffReason.REQUESTED
