@@ -29,11 +29,19 @@ _ASKS = re.compile(
     r"have|has|if|i|we|my|tell)\b",
     re.IGNORECASE,
 )
+_ASKING = (
+    r"(?:what|how|when|where|which|who|why|can|could|do|does|did|is|are|will|would|should|may)\b"
+)
 _JOINTS = re.compile(
-    r"\?+\s*(?:and|also|plus)?,?\s*|(?:,\s*|\s+)and\s+(?:also\s+)?|;\s*|,\s*also\s+|\s+plus\s+|"
-    r"(?:,\s*)?\bas well as\b|[.!]\s+|[？；。]",
+    r"\?+\s*(?:and|also|plus|oh and)?,?\s*|(?:,\s*|\s+)(?:oh )?and\s+(?:also\s+)?|;\s*|"
+    r",\s*also\s+|\s+plus\s+|(?:,\s*)?\bas well as\b|[.!]\s+|[？；。]|\n+|\s+&\s+|"
+    r"[,\s]+(?:oh )?(?:btw|by the way|while (?:i'?m|we'?re) at it|another (?:thing|question)|"
+    r"second(?:ly)?)\b[,:]?\s*|"
+    rf"(?:,|\s[-–—])\s*(?:also |then |or )?(?={_ASKING})|\s+(?:or|also|but)\s+(?={_ASKING})|"
+    r"，(?:还有|另外|以及|并且|顺便问?一?下?)，?|(?:还有|另外|顺便问一下)[，,]?",
     re.IGNORECASE,
 )
+_OF_IT = re.compile(r"^(?:[\w']+ ){0,3}(?:it|they|that|this|those|these|them)\b", re.IGNORECASE)
 _SHORT, _BARE, _BARE_ZH = 9, 3, 6
 
 _PLACES = {
@@ -166,10 +174,15 @@ def _corrected(question: str, before: str) -> Asked:
 def parts(question: str) -> list[str]:
     """The questions of a message that asks two or three; empty when it asks one.
 
-    A part has at least three words (four Chinese characters) and reads like a question.
+    A part has at least three words (four Chinese characters) and reads like a question; one that
+    leans on the part before ("is it gone?") is none.
     """
     pieces = [piece.strip(" ,.?!") for piece in _JOINTS.split(question)]
-    found = [piece for piece in pieces if _is_question(piece)]
+    found = [
+        piece
+        for place, piece in enumerate(pieces)
+        if _is_question(piece) and not (place and _OF_IT.search(piece))
+    ]
     return found[:3] if len(found) > 1 else []
 
 

@@ -55,12 +55,12 @@ class Router:
         asked = rewritten(self.index.speller.mended(question), history)
         pieces = [] if asked.leans else parts(asked.question)
         vectors = self.index.encoder.embed([asked.question, *pieces])
-        split = [
-            self._matches(text, [self.index.candidates(text, vector, today=today)])
-            for text, vector in zip(pieces, vectors[1:], strict=True)
-        ]
-        if split and _all_hold(split, limits):
-            return self._answer(_interleaved(split), limits, pieces)
+        split: dict[str, list[Match]] = {}
+        for text, vector in zip(pieces, vectors[1:], strict=True):
+            split[text] = self._whole(Asked(text), vector, today)
+        held = _held(split, limits)
+        if len(held) > 1:
+            return self._answer(_interleaved(list(held.values())), limits, list(held))
         return self._decide(self._whole(asked, vectors[0], today), limits)
 
     def _talk(self, question: str) -> SmallTalk | None:
@@ -177,14 +177,17 @@ def _route(
     )
 
 
-def _all_hold(split: list[list[Match]], limits: Fit) -> bool:
-    """Whether every part of a message has an entry of its own, none of them a skill."""
-    tops = [matches[0] for matches in split if matches]
-    return (
-        len(tops) == len(split)
-        and len({match.entry_id for match in tops}) > 1
-        and all(match.score >= limits.answer and not match.skill for match in tops)
-    )
+def _held(split: dict[str, list[Match]], limits: Fit) -> dict[str, list[Match]]:
+    """The parts of a message with an entry of their own to answer them, none of them a skill's.
+
+    Of two parts both must have one; of three, one may only tell how it came to the others.
+    """
+    held: dict[str, list[Match]] = {}
+    for text, matches in split.items():
+        if matches and matches[0].score >= limits.answer and not matches[0].skill:
+            taken = any(matches[0].entry_id == other[0].entry_id for other in held.values())
+            held |= {} if taken else {text: matches}
+    return held
 
 
 def _interleaved(split: list[list[Match]]) -> list[Match]:

@@ -103,3 +103,21 @@ def test_a_correction_of_nothing_leans_on_what_was_said() -> None:
 
 def test_a_change_of_subject_stands_alone() -> None:
     assert not rewritten("do you sell climbing ropes in Leeds", _after(ROW)).leans
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("how much is postage, can i return worn boots", 2),
+        ("do you repair zips & how long is the guarantee", 2),
+        ("opening times on sunday? oh and is there parking", 2),
+        ("can i pay by card or do you take cheques", 2),
+        ("where do i park btw do you sell gift cards", 2),
+        ("请问运费多少，另外可以退货吗", 2),
+        ("my parcel is late, is it lost", 0),
+        ("what happens to returned items, are they resold", 0),
+        ("do you sell red and blue ropes", 0),
+    ],
+)
+def test_questions_are_joined_in_many_ways(text: str, wanted: int) -> None:
+    assert len(parts(text)) == wanted
