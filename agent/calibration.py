@@ -26,6 +26,7 @@ from .progress import track
 from .reranker import Reranker
 from .risk import Curve
 from .scoring import Scorer, Weights, fit_first, fit_order, fit_sure
+from .spelling import mistyped
 
 __all__ = ["Calibration", "Fit", "Prior", "calibrate", "prior_of"]
 
@@ -33,7 +34,7 @@ IN_SCOPE_KEPT = 0.96
 CLARIFY_KEPT = 0.99
 ALONE_KEPT = 0.8
 ACCOMPANY = 0.45
-_MAX_OWN, _MAX_READ = 1500, 360
+_MAX_OWN, _MAX_READ, _MAX_AGAIN = 1500, 360, 180
 _FEW, _MANY = 8, 100
 Vector = NDArray[np.float64]
 
@@ -168,12 +169,13 @@ def calibrate(
     fits: dict[bool, Fit] = {}
     for latin in sorted({is_latin(text) for text in index.texts}):
         asked = [[a for a in group if is_latin(a.text) == latin] for group in groups]
+        again = _again(index, asked[0], rng, today)
         encoder = index.encoder.id if latin else index.encoder.id.rpartition("+")[2]
         second = reranker if latin else None
         prior = prior_of(encoder, second.id if second else "")
         judged = any(is_latin(e.question) == latin and e.language in writes for e in index.entries)
         scorer = Scorer(index, prior.weights, second)
-        fit = _fit(scorer, *asked, prior=prior, judged=judged, rng=rng)
+        fit = _fit(scorer, *asked, again, prior=prior, judged=judged, rng=rng)
         fits[latin] = fit if risk is None else _at_risk(fit, risk)
     return Calibration(
         index.encoder.id,
@@ -188,12 +190,13 @@ def _fit(
     own: Sequence[_Asked],
     away: Sequence[_Asked],
     foreign: Sequence[_Asked],
+    again: Sequence[_Asked],
     *,
     prior: Prior,
     judged: bool,
     rng: random.Random,
 ) -> Fit:
-    """Weights and thresholds from questions in one script."""
+    """Weights and thresholds from questions in one script; `again` counts for the risk alone."""
     weights = fit_first([(a.candidates, a.owner) for a in (*own, *away, *foreign)], prior.weights)
     if scorer.reranker is not None:
         own = rng.sample(own, k=min(len(own), _MAX_READ))
@@ -205,7 +208,7 @@ def _fit(
             weights = fit_order(read, weights)
         weights = fit_sure(read, weights)
     scorer = replace(scorer, weights=weights)
-    found_of = [[_Found.of(scorer, a) for a in group] for group in (own, away, foreign)]
+    found_of = [[_Found.of(scorer, a) for a in group] for group in (own, away, foreign, again)]
     return _thresholds(weights, *found_of, prior=prior, judged=judged)
 
 
@@ -249,6 +252,18 @@ def _questions(
         if unseen is None or text in unseen
     ]
     return own, away, foreign
+
+
+def _again(index: Index, own: Sequence[_Asked], rng: random.Random, today: date) -> list[_Asked]:
+    """Some of the own questions as customers type them who use an entry's words: nothing hidden,
+    a letter out of place."""
+    chosen = rng.sample(own, k=min(len(own), _MAX_AGAIN))
+    texts = [index.speller.mended(mistyped(asked.text, rng)) for asked in chosen]
+    vectors = index.encoder.embed(texts)
+    return [
+        _Asked(text, index.candidates(text, vector, today=today), asked.owner)
+        for text, vector, asked in zip(texts, vectors, chosen, strict=True)
+    ]
 
 
 def _places(index: Index, rng: random.Random) -> list[int]:
@@ -296,6 +311,7 @@ def _thresholds(
     own: Sequence[_Found],
     away: Sequence[_Found],
     foreign: Sequence[_Found],
+    again: Sequence[_Found],
     *,
     prior: Prior,
     judged: bool,
@@ -333,7 +349,9 @@ def _thresholds(
         foreign=len(foreign),
         kept=float((right >= answer).mean()),
         refused=float((wrong < answer).mean()) if len(wrong) else 0.0,
-        curve=Curve.of(*([(f.best, f.right) for f in group] for group in (own, away, foreign))),
+        curve=Curve.of(
+            *([(f.best, f.right) for f in group] for group in (own, away, foreign, again))
+        ),
     )
 
 

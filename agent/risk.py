@@ -34,12 +34,23 @@ class Curve:
 
     @classmethod
     def of(
-        cls, own: Sequence[Judged], near: Sequence[Judged], strange: Sequence[Judged]
+        cls,
+        own: Sequence[Judged],
+        near: Sequence[Judged],
+        strange: Sequence[Judged],
+        again: Sequence[Judged] = (),
     ) -> "Curve":
-        """The curve of calibration questions, each group weighed as in `TRAFFIC`."""
-        groups = [group for group in zip((own, near, strange), TRAFFIC, strict=True) if group[0]]
+        """The curve of calibration questions, each group weighed as in `TRAFFIC`.
+
+        `own` are asked in words that no entry has, `again` in an entry's words but for a typing
+        mistake; of the questions that an entry answers half are taken to be of each kind.
+        """
         if not own:
             return cls()
+        inside, *outside = TRAFFIC
+        shares = (inside / 2, inside / 2) if again else (inside, 0.0)
+        told = zip((own, again, near, strange), (*shares, *outside), strict=True)
+        groups = [(group, share) for group, share in told if group]
         scores = np.array([score for group, _ in groups for score, _ in group])
         right = np.array([float(ok) for group, _ in groups for _, ok in group])
         weight = np.concatenate(

@@ -4,6 +4,7 @@ A word is touched when the FAQ does not use it, the encoder does not know it as 
 one FAQ word is close to it (Damerau-Levenshtein). The customer's text itself is never changed.
 """
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-__all__ = ["Speller"]
+__all__ = ["Speller", "mistyped"]
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
@@ -46,3 +47,13 @@ class Speller:
         if not near:
             return word
         return min(near, key=lambda hit: (hit[1], -self.words[hit[0]]))[0]
+
+
+def mistyped(text: str, rng: random.Random) -> str:
+    """The text with two letters of one longer Latin word exchanged; as it is without one."""
+    words = [found for found in _WORD.finditer(text) if len(found.group()) > 3]
+    if not words:
+        return text
+    chosen = rng.choice(words)
+    place = rng.randrange(chosen.start() + 1, chosen.end() - 1)
+    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]

@@ -53,3 +53,11 @@ def test_the_curve_is_drawn_for_the_browser_and_as_a_picture(tmp_path: Path) -> 
     assert "&lt;b&gt;" in page
     assert "http" not in page
     assert (tmp_path / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_questions_asked_in_an_entrys_own_words_share_the_traffic() -> None:
+    hard, easy = [(0.9, True), (0.9, False)] * 20, [(0.95, True)] * 40
+    alone, both = Curve.of(hard, [], []), Curve.of(hard, [], [], easy)
+    assert alone.threshold(0.02) is None
+    assert both.threshold(0.02) == 0.95
+    assert both.covered(0.02) == pytest.approx(0.5)

@@ -89,7 +89,7 @@ def test_where_no_model_judges_a_doubtful_match_is_offered_not_sent() -> None:
     foreign = [_Found(score, right=False, share=0.0) for score in np.linspace(0.0, 0.42, 100)]
     prior = Prior(Weights(), 0.5)
     judged, alone = (
-        _thresholds(Weights(), own, [], foreign, prior=prior, judged=judged)
+        _thresholds(Weights(), own, [], foreign, [], prior=prior, judged=judged)
         for judged in (True, False)
     )
     assert alone.answer > judged.answer
