@@ -69,7 +69,7 @@ def chitchat(data: Path) -> list[Example]:
     """The chit-chat list of nlp.js: questions, and the answer as their intent."""
     with _open(data / "nlpjs_chitchat_qna" / "chitchat_qna.tsv") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
-    return [(row[0], row[1]) for row in rows if len(row) > 1]
+    return [(row[0], row[1]) for row in rows if len(row) > 1 and row[0].strip()]
 
 
 def few(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
