@@ -206,9 +206,14 @@ def onnxruntime_or_error() -> Any:
 
 
 def open_session(model: Path, threads: int) -> Any:
-    """An onnxruntime session on the CPU; `threads` 0 takes all cores."""
+    """An onnxruntime session on the CPU; `threads` 0 takes all cores.
+
+    Its threads sleep between calls: a bot has several sessions, and those that wait for work would
+    take the cores from the one that has it.
+    """
     onnxruntime = onnxruntime_or_error()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -55,13 +55,28 @@ class Router:
         asked = rewritten(self.index.speller.mended(question), history)
         pieces = [] if asked.leans else parts(asked.question)
         vectors = self.index.encoder.embed([asked.question, *pieces])
-        split: dict[str, list[Match]] = {}
-        for text, vector in zip(pieces, vectors[1:], strict=True):
-            split[text] = self._whole(Asked(text), vector, today)
-        held = _held(split, limits)
+        held = _held(self._split(pieces, vectors[1:], limits, today), limits)
         if len(held) > 1:
             return self._answer(_interleaved(list(held.values())), limits, list(held))
         return self._decide(self._whole(asked, vectors[0], today), limits)
+
+    def _split(
+        self, pieces: Sequence[str], vectors: Vector, limits: Fit, today: date
+    ) -> dict[str, list[Match]]:
+        """The matches of each part of a message; none, and nothing read, where all parts are
+        nearest to one entry."""
+        found = [
+            self.index.candidates(text, vector, today=today)
+            for text, vector in zip(pieces, vectors, strict=True)
+        ]
+        scorer = Scorer(self.index, limits.weights)
+        nearest = {scorer.nearest(candidates) for candidates in found if candidates}
+        if len(nearest) < 2:
+            return {}
+        return {
+            text: self._matches(text, [candidates])
+            for text, candidates in zip(pieces, found, strict=True)
+        }
 
     def _talk(self, question: str) -> SmallTalk | None:
         """The small talk a message is, unless the FAQ has an entry for it."""

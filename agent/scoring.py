@@ -30,7 +30,9 @@ __all__ = [
     "log_odds",
 ]
 
-SHORTLIST = 4
+SHORTLIST, READ = 4, 2
+"""How many candidates are scored, and how many of them are read: reading is what takes time."""
+
 UNREAD, UNFOUND = -8.0, -6.0
 SECOND = ("first", "cross", "cross_margin")
 RIDGE, SURE_RIDGE = 2.0, 300.0
@@ -102,6 +104,10 @@ class Scorer:
             for n in np.argsort(-rank, kind="stable")
         ]
 
+    def nearest(self, candidates: Sequence[Candidate]) -> int:
+        """The entry that the first stage puts first; at least one candidate is needed."""
+        return candidates[int(np.argmax(self._first(candidates)))].entry
+
     def read(self, question: str, candidates: Sequence[Candidate]) -> Reading | None:
         """What the second stage sees; None where there is nothing it reads."""
         found = self._found([candidates])
@@ -142,10 +148,11 @@ class Scorer:
             (candidate.matched or entry.question, entry.answer)
             for (candidate, _), entry in zip(found, entries, strict=True)
         ]
-        read = [place for place, entry in enumerate(entries) if reranker.reads(entry.question)]
+        read = [n for n, entry in enumerate(entries[:READ]) if reranker.reads(entry.question)]
         cross = np.full(len(found), UNREAD)
         if read:
             cross[read] = reranker.score(question, [told[place] for place in read], before)
+            cross[READ:] = cross[read].min()
         rival = [max([UNREAD, *np.delete(cross, n)]) for n in range(len(cross))]
         features = np.array([[odds for _, odds in found], cross, cross - rival], np.float64).T
         return Reading(tuple(candidate for candidate, _ in found), features)
