@@ -1,11 +1,12 @@
 """Public intent sets through the code a bot is built with, beside published figures.
 
-Training questions go in as a FAQ whose entries are the intents, test questions through `batch
+Training questions go in as a FAQ whose entries are the intents (their names the entries' questions), test questions through `batch
 --route-only`. Thresholds come from validation parts only. Reads the sets, and writes a table;
 knows nothing of how routing works.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -243,8 +244,8 @@ def _write_faq(
     entries = [
         {
             "id": label,
-            "question": texts[0],
-            "variants": texts[1:],
+            "question": re.sub(r"[_-]+", " ", label),
+            "variants": list(dict.fromkeys(texts)),
             "answer": label.replace("_", " "),
             "language": "en",
             "verbatim": True,

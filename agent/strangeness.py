@@ -14,7 +14,7 @@ from .spelling import Speller
 __all__ = ["companies_in", "doubt"]
 
 FOREIGN, GIBBERISH = 2.5, 6.0
-_REAL = 1 / 3
+_REAL, _MANY = 1 / 3, 3
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 
@@ -22,8 +22,8 @@ _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 def doubt(question: str, texts: Sequence[str], speller: Speller) -> float:
     """The log-odds that a question's score loses; `texts` are the FAQ's, `speller` knows its words.
 
-    2.5 where it names a company that the FAQ never names, 6 where it has no letters, or less than
-    a third of its longer words are real ones.
+    2.5 where it names a company that the FAQ never names (unless the FAQ is about other companies:
+    it names three), 6 where it has no letters, or less than a third of its longer words are real.
     """
     if not any(letter.isalpha() for letter in question):
         return GIBBERISH
@@ -31,15 +31,22 @@ def doubt(question: str, texts: Sequence[str], speller: Speller) -> float:
     real = [word for word in found if _known(word, speller)]
     if found and len(real) < _REAL * len(found) and not _CJK.search(question):
         return GIBBERISH
-    foreign = (
-        name for name in companies_in(question) if not any(name in text.lower() for text in texts)
-    )
-    return FOREIGN if any(foreign) else 0.0
+    asked = companies_in(question)
+    if not asked:
+        return 0.0
+    own = _named(tuple(texts))
+    return FOREIGN if len(own) < _MANY and not own.issuperset(asked) else 0.0
 
 
 def companies_in(text: str) -> list[str]:
     """The well-known companies that a text names, lower-cased."""
     return [found.lower() for found in _companies().findall(text)]
+
+
+@lru_cache(maxsize=4)
+def _named(texts: tuple[str, ...]) -> frozenset[str]:
+    """The companies that a FAQ names."""
+    return frozenset(companies_in("\n".join(texts)))
 
 
 def _known(word: str, speller: Speller) -> bool:
