@@ -1,6 +1,6 @@
 """Public intent sets through the code a bot is built with, beside published figures.
 
-Training questions go in as a FAQ whose entries are the intents (their names the entries' questions), test questions through `batch
+Training questions go in as a FAQ whose entries are the intents, test questions through `batch
 --route-only`. Thresholds come from validation parts only. Reads the sets, and writes a table;
 knows nothing of how routing works.
 """
@@ -33,7 +33,8 @@ featherdesk benchmark routing --data ../shared/data --out docs/benchmarks.md
 ```
 
 Every set goes through the code a bot is built with: training questions in as a FAQ whose entries
-are the intents, test questions through `batch --route-only`; guards are off and entries verbatim,
+are the intents (an intent's name is its entry's question, the training questions are the variants),
+test questions through `batch --route-only`; guards are off and entries verbatim,
 since what people say to a voice assistant reads like orders. The encoders are all-MiniLM-L6-v2
 (int8) and the multilingual Universal Sentence Encoder side by side, neither trained on these sets
 by us. Intervals are 95 % bootstrap intervals over questions (10 examples an intent: of the mean

@@ -37,7 +37,7 @@ def test_what_is_no_language_is_doubtful(question: str) -> None:
 
 def test_a_faq_about_other_companies_is_asked_about_others_too() -> None:
     texts = ["sync Gmail", "delete my Facebook account", "export from Twitter"]
-    assert doubt("leave linkedin", texts, Speller.build(texts, ENGLISH.__contains__)) == 0.0
+    assert doubt("log in with linkedin", texts, Speller.build(texts, ENGLISH.__contains__)) == 0.0
 
 
 def test_short_words_and_names_inside_words_are_no_sign() -> None:
