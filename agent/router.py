@@ -63,15 +63,16 @@ class Router:
     def _split(
         self, pieces: Sequence[str], vectors: Vector, limits: Fit, today: date
     ) -> dict[str, list[Match]]:
-        """The matches of each part of a message; none, and nothing read, where all parts are
-        nearest to one entry."""
+        """The matches of each part of a message; none, and nothing read, where search alone finds
+        fewer than two entries that parts may be answered from."""
         found = [
             self.index.candidates(text, vector, today=today)
             for text, vector in zip(pieces, vectors, strict=True)
         ]
         scorer = Scorer(self.index, limits.weights)
-        nearest = {scorer.nearest(candidates) for candidates in found if candidates}
-        if len(nearest) < 2:
+        nearest = [scorer.nearest(candidates) for candidates in found if candidates]
+        least = log_odds(limits.answer) / max(limits.weights.sure[0], 0.1)
+        if len({entry for entry, odds in nearest if odds >= least}) < 2:
             return {}
         return {
             text: self._matches(text, [candidates])

@@ -104,9 +104,11 @@ class Scorer:
             for n in np.argsort(-rank, kind="stable")
         ]
 
-    def nearest(self, candidates: Sequence[Candidate]) -> int:
-        """The entry that the first stage puts first; at least one candidate is needed."""
-        return candidates[int(np.argmax(self._first(candidates)))].entry
+    def nearest(self, candidates: Sequence[Candidate]) -> tuple[int, float]:
+        """The entry that the first stage puts first, with its log-odds; of at least one."""
+        odds = self._first(candidates)
+        place = int(np.argmax(odds))
+        return candidates[place].entry, odds[place]
 
     def read(self, question: str, candidates: Sequence[Candidate]) -> Reading | None:
         """What the second stage sees; None where there is nothing it reads."""
