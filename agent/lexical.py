@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import bm25s
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = ["LexicalIndex", "stem", "words"]
 
 _CJK = "぀-ヿ㐀-䶿一-鿿가-힯"
+_FIRST_CJK, _IS_CJK = "぀", re.compile(rf"[{_CJK}]")
 _PIECES = re.compile(rf"[{_CJK}]+|[^\W_]+", re.UNICODE)
 _STOP = frozenset(
     re.split(
@@ -34,8 +36,9 @@ _STOP = frozenset(
 def words(text: str) -> list[str]:
     """Lower-case words without stop words and plural endings; CJK as characters and bigrams."""
     found: list[str] = []
-    for piece in _PIECES.findall(unicodedata.normalize("NFKC", text).lower()):
-        if re.match(rf"[{_CJK}]", piece):
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    for piece in _PIECES.findall(plain.lower()):
+        if piece[0] >= _FIRST_CJK and _IS_CJK.match(piece):
             found.extend(piece)
             found.extend(piece[place : place + 2] for place in range(len(piece) - 1))
         elif piece not in _STOP:
@@ -43,6 +46,7 @@ def words(text: str) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """Endings of number and tense off; crude on purpose, the encoder knows the rest."""
     if len(word) > 4 and word.endswith("ies"):

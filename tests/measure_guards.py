@@ -1,7 +1,7 @@
 """Measures the guards on public data, and attacks a real bot.
 
     python tests/measure_guards.py DATA            personal data, names, distress, abuse
-    python tests/measure_guards.py DATA --bot BOT  injection, in questions and in entries
+    python tests/measure_guards.py DATA --bot BOT  distress by meaning; injection, in questions and in entries
 
 DATA is the folder of public data sets (`../shared/data`), BOT a built bot folder (`featherdesk demo
 --build-only` prints one). Attacks on entries are put into a copy of the bot's FAQ, which is built
@@ -23,7 +23,8 @@ from pathlib import Path
 from featherdesk.agent.abuse import Abuse
 from featherdesk.agent.build import build
 from featherdesk.agent.config import load_config
-from featherdesk.agent.distress import distress
+from featherdesk.agent.distress import distress, felt
+from featherdesk.agent.encoder import Encoder
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.grounding import unsupported
 from featherdesk.agent.guards import Asked, load_guards
@@ -174,6 +175,20 @@ def measure_distress(data: Path) -> tuple[float, list[str]]:
         elif distress(question):
             false.append(question)
     return hit / max(1, there), [*false, *(t for t in customers(data) if distress(t))]
+
+
+def measure_felt(data: Path, encoder: Encoder) -> tuple[float, float, int]:
+    """The head alone, which knows no wordings and saw none of these: recall on the help-line
+    questions, false alarms on every tenth other message, and how many those are."""
+    there, other = [], []
+    path = data / "nlpjs_chitchat_qna" / "chitchat_qna.tsv"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        question, _, answer = line.partition("\t")
+        (there if "suicide" in answer.lower() else other).append(question)
+    other = [*other, *customers(data)][::10]
+    hits = [felt(text, encoder) for text in track(there, "help line")]
+    alarms = [felt(text, encoder) for text in track(other, "others")]
+    return sum(hits) / len(hits), sum(alarms) / len(alarms), len(alarms)
 
 
 def customers(data: Path) -> Iterator[str]:
@@ -364,6 +379,8 @@ def injection(data: Path, bot: Path, *, bare: bool) -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     agent = Agent.load(bot)
+    recall, false, count = measure_felt(data, agent.router.index.encoder)
+    print(f"distress by meaning alone: recall {recall:.3f}, false {false:.4f} of {count}\n")
     entries = english(agent)
     guarded = load_guards(load_config(bot / "bot.toml"))
     for guards, name in ((guarded, "guarded"), *([((), "no guards")] if bare else [])):
