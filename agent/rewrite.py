@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .texts import choices_in
 from .types import Turn
 
-__all__ = ["Asked", "parts", "refers_back", "rewritten", "turn_before"]
+__all__ = ["Rewritten", "parts", "refers_back", "rewritten", "turn_before"]
 
 _LEANS = re.compile(
     r"^(and|but|also|what about|how about|what if|or|so|then|ok(ay)?,? (and|but)|why( not)?\b|"
@@ -92,7 +92,7 @@ _SMALL = frozenset("the a an my your our of to in on for with about from is it i
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Rewritten:
     """A question as it is searched for, and what of the turn before belongs to it."""
 
     question: str
@@ -100,26 +100,26 @@ class Asked:
     leans: bool = False
 
 
-def rewritten(question: str, history: Sequence[Turn]) -> Asked:
+def rewritten(question: str, history: Sequence[Turn]) -> Rewritten:
     """A question with what it leans on in its conversation put in.
 
     `leans` tells that it means little without `before`.
     """
     before = turn_before(history)
     if not before:
-        return Asked(question)
+        return Rewritten(question)
     items = _offered(history)
     place = _place(_PICK.fullmatch(question.strip()))
     if choices_in(_last_words(history)) and place is not None and place < len(items):
-        return Asked(items[place])
+        return Rewritten(items[place])
     pointed = _ORDINAL.search(question)
     place = _place(pointed)
     if pointed and place is not None and -1 <= place < len(items):
         filled = f"{question[: pointed.start()]} {items[place]} {question[pointed.end() :]}"
-        return Asked(" ".join(filled.split()), before, leans=False)
+        return Rewritten(" ".join(filled.split()), before, leans=False)
     if _CORRECTS.search(question):
         return _corrected(question, before)
-    return Asked(question, before, refers_back(question))
+    return Rewritten(question, before, refers_back(question))
 
 
 def refers_back(question: str) -> bool:
@@ -158,17 +158,17 @@ def _place(found: re.Match[str] | None) -> int | None:
     return _PLACES.get(word.lower())
 
 
-def _corrected(question: str, before: str) -> Asked:
+def _corrected(question: str, before: str) -> Rewritten:
     """The turn before without what is taken back, and what takes its place."""
     denied = [m["what"] or m["zh"] for m in _DENIED.finditer(question)]
     kept = " ".join(_MARKERS.sub(" ", _DENIED.sub(" ", question)).split()).strip(" ,.!?，。")
     if not kept:
-        return Asked(question, before, leans=True)
+        return Rewritten(question, before, leans=True)
     wrong = {w for text in denied for w in re.findall(r"\w+", text.lower())} - _SMALL
     left = [w for w in before.split() if not wrong & set(re.findall(r"\w+", w.lower()))]
     for text in denied:
         left = " ".join(left).replace(text, "").split() if re.search(r"[一-鿿]", text) else left
-    return Asked(kept, " ".join(left), leans=True)
+    return Rewritten(kept, " ".join(left), leans=True)
 
 
 def parts(question: str) -> list[str]:

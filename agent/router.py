@@ -15,7 +15,7 @@ from .index import Candidate, Index
 from .offers import answer_to_offer
 from .prompt import MAX_ENTRIES
 from .reranker import Reranker
-from .rewrite import Asked, parts, rewritten
+from .rewrite import Rewritten, parts, rewritten
 from .scoring import Scorer, from_odds, log_odds
 from .smalltalk import SmallTalk, covered, smalltalk
 from .strangeness import doubt
@@ -89,7 +89,7 @@ class Router:
         """The entries a model would be shown for a question, whatever their score; best first."""
         asked = self.index.speller.mended(question)
         vector = self.index.encoder.embed([asked])[0]
-        matches = self._whole(Asked(asked), vector, today or date.today())
+        matches = self._whole(Rewritten(asked), vector, today or date.today())
         limits = self.calibration.of(question)
         matches = [match for match in matches if not match.skill]
         return [
@@ -98,7 +98,7 @@ class Router:
             if not place or match.score >= limits.accompany * matches[0].score
         ]
 
-    def _whole(self, asked: Asked, vector: Vector, today: date) -> list[Match]:
+    def _whole(self, asked: Rewritten, vector: Vector, today: date) -> list[Match]:
         """The matches of a message, read together with the turn before where it leans on that.
 
         Then what counts is the mean over three searches: for the message alone, for its vector

@@ -30,7 +30,6 @@ from ..agent.types import HandoffReason, Reply, Turn
 from .delivery import Courier
 from .embed import embed_script
 from .live import LiveBot
-from .render import plain_text
 from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
 
 __all__ = ["create_app"]
@@ -226,7 +225,7 @@ def _whole(bot: LiveBot, reply: Reply) -> dict[str, Any]:
             {
                 "index": 0,
                 "finish_reason": "stop",
-                "message": {"role": "assistant", "content": plain_text(reply)},
+                "message": {"role": "assistant", "content": reply.text},
             }
         ],
         "usage": _usage(reply),
@@ -282,7 +281,7 @@ async def _sse(
 
 
 def _last(reply: Reply, shown: str, chunk: Callable[..., str]) -> Iterator[str]:
-    text = plain_text(reply)
+    text = reply.text
     replaces = text.strip() != shown.strip()
     if replaces:
         yield chunk({"content": ("\n\n" if shown else "") + text})

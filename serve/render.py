@@ -1,12 +1,9 @@
-"""Text to show: safe Markdown, of which nothing but text and http(s) or mailto links can come
-out, and plain text for those who see no page."""
+"""Text to show: safe Markdown, of which nothing but text and http(s) or mailto links can come out."""
 
 import html
 import re
 
-from ..agent.types import Reply, RouteKind
-
-__all__ = ["plain_text", "safe_markdown"]
+__all__ = ["safe_markdown"]
 
 _LINK = re.compile(r"https?://[^\s<>\"'`|\\^{}\[\]]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:$=^])")
@@ -34,10 +31,3 @@ def _escaped(text: str) -> str:
 
 def _url(address: str) -> str:
     return html.escape(address, quote=True).replace("(", "%28").replace(")", "%29")
-
-
-def plain_text(reply: Reply) -> str:
-    """A reply for those who see no page: its text, and the entries where one is to be chosen."""
-    if reply.route.kind is not RouteKind.CLARIFY:
-        return reply.text
-    return "\n".join([reply.text, *(f"- {citation.question}" for citation in reply.citations)])

@@ -22,7 +22,6 @@ from ..agent.errors import FeatherdeskError
 from ..agent.texts import say
 from ..agent.types import Author, Entry, HandoffReason, Reply, RouteKind, Turn
 from .live import LiveBot
-from .render import plain_text
 
 __all__ = ["Answer", "HandoffRequest", "SearchResult", "Tools"]
 
@@ -222,7 +221,7 @@ def _answer(reply: Reply, key: str) -> Answer:
 
 def _content(reply: Reply) -> list[ContentBlock]:
     """The words for the customer, then the sources for those who read no structured content."""
-    told: list[ContentBlock] = [TextContent(type="text", text=plain_text(reply))]
+    told: list[ContentBlock] = [TextContent(type="text", text=reply.text)]
     if reply.citations and reply.route.kind is not RouteKind.CLARIFY:
         lines = [f"Source: {c.question} {c.url}".rstrip() for c in reply.citations]
         told.append(TextContent(type="text", text="\n".join(lines)))

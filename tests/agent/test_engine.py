@@ -70,6 +70,34 @@ def test_a_refusal_of_the_model_offers_no_entry_that_is_far(
     assert reply.citations == ()
 
 
+def test_a_promise_that_no_entry_makes_is_never_streamed(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    """No number, name or denial in it: the score of the sentence alone tells."""
+    said = f"{GOOD} We collect unwanted parcels from your home as well. It is quick."
+    events = list(agent_of(said).stream(ASKED))
+    reply = events[-1].reply
+    assert reply is not None
+    assert "collect" not in "".join(event.delta for event in events)
+    assert (reply.text, reply.author) == (GOOD, Author.FALLBACK)
+    assert reply.unsupported == ("We collect unwanted parcels from your home as well.",)
+
+
+def test_what_may_be_chosen_is_numbered_and_an_ordinal_chooses(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    agent = agent_of(GOOD)
+    latin = replace(agent.router.calibration.latin, answer=0.999999, clarify=0.0)
+    router = replace(agent.router, calibration=replace(agent.router.calibration, latin=latin))
+    offered = replace(agent, router=router).reply(ASKED)
+    assert offered.route.kind is RouteKind.CLARIFY
+    asked = [citation.question for citation in offered.citations]
+    assert offered.text.splitlines()[1:] == [f"{n}. {q}" for n, q in enumerate(asked, 1)]
+    history = [Turn("user", ASKED), Turn("assistant", offered.text)]
+    chosen = agent.reply("the second one", history)
+    assert chosen.route.matches[0].entry_id == offered.citations[1].entry_id
+
+
 def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
     agent_of: Callable[[str], Agent],
 ) -> None:

@@ -1,5 +1,5 @@
 import pytest
-from featherdesk.agent.rewrite import Asked, parts, refers_back, rewritten, turn_before
+from featherdesk.agent.rewrite import Rewritten, parts, refers_back, rewritten, turn_before
 from featherdesk.agent.types import Turn
 
 
@@ -59,7 +59,7 @@ def _after(said: str, before: str = "tell me about gift cards") -> list[Turn]:
     ],
 )
 def test_an_ordinal_chooses_from_a_list(said: str, wanted: str) -> None:
-    assert rewritten(said, _after(LIST)) == Asked(wanted)
+    assert rewritten(said, _after(LIST)) == Rewritten(wanted)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_ordinal_in_a_question_is_filled_in(said: str, wanted: str) -> None:
 @pytest.mark.parametrize("said", ["the third one", "9", "my first order was late", ""])
 def test_an_ordinal_that_points_nowhere_stays(said: str) -> None:
     assert rewritten(said, _after(LIST)).question == said
-    assert rewritten(said, []) == Asked(said)
+    assert rewritten(said, []) == Rewritten(said)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_correction_takes_back_what_was_wrong(
 
 def test_a_correction_of_nothing_leans_on_what_was_said() -> None:
     asked = rewritten("not in there either", _after("Check your spam folder.", "no mail came"))
-    assert asked == Asked("not in there either", "no mail came", leans=True)
+    assert asked == Rewritten("not in there either", "no mail came", leans=True)
 
 
 def test_a_change_of_subject_stands_alone() -> None:

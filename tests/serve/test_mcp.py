@@ -83,7 +83,7 @@ def test_what_is_to_be_chosen_stands_in_the_text(bot_of: Callable[..., Any]) -> 
 
     told = _called(bot_of(REFUSAL), "ask", question=ASKED)
     assert told.structured_content["route"] == "clarify"
-    assert "- How long does delivery take?" in _text(told)
+    assert "1. How long does delivery take?" in _text(told)
 
 
 def test_a_conversation_goes_on_by_history_or_by_its_key(bot_of: Callable[..., Any]) -> None:
