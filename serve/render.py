@@ -1,4 +1,4 @@
-"""Text to show: safe Markdown, of which nothing but text and http(s) or mailto links can come out."""
+"""Text to show: safe Markdown; nothing but text and http(s) or mailto links can come out."""
 
 import html
 import re
