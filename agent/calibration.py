@@ -168,14 +168,14 @@ def calibrate(
     groups = _questions(index, strange, rng, today)
     fits: dict[bool, Fit] = {}
     for latin in sorted({is_latin(text) for text in index.texts}):
-        asked = [[a for a in group if is_latin(a.text) == latin] for group in groups]
-        again = _again(index, asked[0], rng, today)
+        own, away, foreign = ([a for a in group if is_latin(a.text) == latin] for group in groups)
+        again = _again(index, own, rng, today)
         encoder = index.encoder.id if latin else index.encoder.id.rpartition("+")[2]
         second = reranker if latin else None
         prior = prior_of(encoder, second.id if second else "")
         judged = any(is_latin(e.question) == latin and e.language in writes for e in index.entries)
         scorer = Scorer(index, prior.weights, second)
-        fit = _fit(scorer, *asked, again, prior=prior, judged=judged, rng=rng)
+        fit = _fit(scorer, own, away, foreign, again, prior=prior, judged=judged, rng=rng)
         fits[latin] = fit if risk is None else _at_risk(fit, risk)
     return Calibration(
         index.encoder.id,
