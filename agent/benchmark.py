@@ -6,6 +6,7 @@ knows nothing of how routing works.
 """
 
 import json
+import random
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from .generators import run_featherdesk
 from .public_sets import BRAUN, Example, banking77, braun, chitchat, clinc150, few, folds, wanted
+from .spelling import mistyped
 
 __all__ = ["Row", "benchmark", "document", "measure_routing", "table"]
 
@@ -179,6 +181,14 @@ def _banking(bench: _Bench, data: Path) -> list[Row]:
         told = bench.asked(name, rows, asked)
         return [a.intent == label for a, (_, label) in zip(told, test, strict=True)]
 
+    rng = random.Random(0)
+    typed = [mistyped(text, rng) for text in asked]
+
+    def noisy(count: int) -> list[bool]:
+        told = bench.asked(f"banking77-{count}-noisy", few(train, count, 0), typed)
+        return [a.intent == label for a, (_, label) in zip(told, test, strict=True)]
+
+    how = "seed 0, two letters exchanged in a word of every question"
     full = right("banking77", train)
     runs = [right(f"banking77-10-{seed}", few(train, 10, seed)) for seed in range(SEEDS)]
     return [
@@ -196,6 +206,10 @@ def _banking(bench: _Bench, data: Path) -> list[Row]:
             runs,
             "USE 84.2; USE+ConveRT 85.2",
             0.855,
+        ),
+        *(
+            _row(f"BANKING77, {count} an intent, noisy", "accuracy", noisy(count), "", 0.0, how)
+            for count in (5, 15)
         ),
     ]
 
