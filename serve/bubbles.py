@@ -5,7 +5,6 @@ from typing import Any
 from ..agent.conversations import Message
 from ..agent.engine import Agent
 from ..agent.receipt import Receipt
-from ..agent.texts import headline
 from ..agent.types import Citation, Reply, RouteKind
 from .receipts import receipt_html
 from .render import safe_markdown
@@ -24,9 +23,8 @@ def bubble(role: str, text: str) -> Bubble:
 
 
 def reply_bubbles(agent: Agent, reply: Reply, language: str) -> list[Bubble]:
-    """A reply with its sources and its receipt; what may be chosen is shown as buttons."""
-    offers = reply.route.kind is RouteKind.CLARIFY
-    shown = [bubble("assistant", headline(reply.text) if offers else reply.text)]
+    """A reply with its sources and its receipt."""
+    shown = [bubble("assistant", reply.text)]
     if reply.route.kind in _FROM_ENTRIES:
         shown += [_source(citation, language) for citation in reply.citations[:_SOURCES]]
     return shown + _receipt(agent, Receipt.of(reply), language)

@@ -97,7 +97,7 @@ class _Page:
             layout="bubble",
             feedback_options=("Like", "Dislike"),
         )
-        self.choices = gr.Radio([], label=words.choose, visible=False, elem_id="choices")
+        self.choices = gr.Radio([], label=words.choose, visible="hidden", elem_id="choices")
         with gr.Row(visible=False, elem_id="reason-row") as self.reason_row:
             self.reason = gr.Textbox(
                 label=words.reason,
@@ -235,7 +235,7 @@ class _Page:
             return
         shown = [*shown, bubble("user", question), bubble("assistant", "…")]
         ids = [*ids, -1, -1]
-        yield shown, "", ids, gr.Radio(visible=False)
+        yield shown, "", ids, gr.Radio(visible="hidden")
         text = ""
         try:
             history = self.bot.store.turns(key) if key else []
@@ -258,7 +258,7 @@ class _Page:
     def _choices(self, reply: Reply, words: Words) -> gr.Radio:
         """The entries to choose from, when the bot asks which one is meant."""
         if reply.route.kind is not RouteKind.CLARIFY:
-            return gr.Radio(visible=False)
+            return gr.Radio(visible="hidden")
         return gr.Radio(
             [c.question for c in reply.citations], label=words.choose, value=None, visible=True
         )
@@ -335,7 +335,7 @@ class _Page:
 
     def forget(self) -> tuple[list[Bubble], str, list[int], gr.Radio, gr.Column]:
         """Start a new conversation."""
-        return [], new_key(), [], gr.Radio(visible=False), gr.Column(visible=False)
+        return [], new_key(), [], gr.Radio(visible="hidden"), gr.Column(visible=False)
 
     def restore(self, key: str, request: gr.Request) -> tuple[str, list[Bubble], list[int], str]:
         """Bring a conversation back after a reload."""

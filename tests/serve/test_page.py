@@ -246,3 +246,14 @@ def test_controls_have_names_for_screen_readers(page: Page) -> None:
         " || (e.labels && e.labels.length))).map(e => e.outerHTML.slice(0, 120))"
     )
     assert names == []
+
+
+def test_a_choice_is_offered_as_buttons_and_answers(page: Page) -> None:
+    expect(page.locator("#choices")).to_be_hidden()
+    _ask(page, "can I spread the cost of a £400 tent", 1)
+    assert "1. Can I pay in instalments?" in _bubbles(page)
+    choice = page.locator("#choices label", has_text="Can I pay in instalments?")
+    expect(choice).to_be_visible(timeout=10_000)
+    choice.click()
+    expect(page.locator("#chat")).to_contain_text("Source:", timeout=60_000)
+    expect(page.locator("#choices")).to_be_hidden(timeout=10_000)
