@@ -114,7 +114,7 @@ def rewritten(question: str, history: Sequence[Turn]) -> Rewritten:
         return Rewritten(items[place])
     pointed = _ORDINAL.search(question)
     place = _place(pointed)
-    if pointed and place is not None and -1 <= place < len(items):
+    if pointed and place is not None and items and place < len(items):
         filled = f"{question[: pointed.start()]} {items[place]} {question[pointed.end() :]}"
         return Rewritten(" ".join(filled.split()), before, leans=False)
     if _CORRECTS.search(question):

@@ -19,6 +19,7 @@ from featherdesk.agent.engine import Agent
 from featherdesk.agent.evaluate import load_cases
 from featherdesk.agent.progress import track
 from featherdesk.agent.risk import TRAFFIC, Curve, Judged, draw
+from numpy.typing import NDArray
 
 RISKS = (0.02, 0.05, 0.10)
 SEED, RESAMPLES = 0, 2000
@@ -44,7 +45,7 @@ def kept(groups: list[list[Judged]], threshold: float) -> tuple[float, float, fl
     rng = np.random.default_rng(SEED)
     told = [np.array(group, float).reshape(-1, 2) for group in groups]
 
-    def at(parts: list[np.ndarray]) -> tuple[float, float]:  # type: ignore[type-arg]
+    def at(parts: list[NDArray[np.float64]]) -> tuple[float, float]:
         shares = [
             w * (part[:, 0] >= threshold) / len(part)
             for part, w in zip(parts, TRAFFIC, strict=True)

@@ -80,6 +80,12 @@ def test_an_ordinal_that_points_nowhere_stays(said: str) -> None:
     assert rewritten(said, []) == Rewritten(said)
 
 
+@pytest.mark.parametrize("said", ["the last one", "2", "最后一个", "what about the first one"])
+def test_an_ordinal_after_a_bot_that_said_nothing_points_nowhere(said: str) -> None:
+    assert rewritten(said, [Turn("user", "hello there")]).question == said
+    assert rewritten(said, [Turn("user", "hello there"), Turn("assistant", "")]).question == said
+
+
 @pytest.mark.parametrize(
     ("said", "before", "wanted"),
     [
