@@ -1,0 +1,330 @@
+"""Heals a pruned model: it learns to say and to see what its parent does.
+
+Knowledge distillation (Hinton et al., arXiv 1503.02531): divergence from the parent's words on
+the answers, distance of the last hidden states on every token, and a share of the written
+answers; after Muralidharan et al., "Minitron", arXiv 2407.14679. With `bits` the weights are
+rounded as the export will round them (quantization-aware, straight-through: arXiv 1308.3432).
+Knows nothing of how the model was pruned.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+
+from ..agent.errors import ConfigError, FeatherdeskError
+from .architecture import open_model, save_model
+from .dataset import Encoded
+from .forward import Batch, batch_of, divergence, hidden, log_probabilities, mixed
+from .general import general_text
+from .material import LENGTH, batches, encoded
+from .methods import LINEAR, has_bf16
+from .model import load_tokenizer, write_atomically
+from .rounding import rounded_weights
+from .steps import Task
+from .vocabulary import parent_with
+
+__all__ = ["Heal", "heal"]
+
+_HELD = 6
+"""Batches to judge by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """The step `heal`: train the pruned model for `tokens` tokens, or `minutes` if that is less.
+
+    `method` is `full` or `lora` (of `rank`). `answers`, `states` and `written` weigh the three
+    losses; `general` is the share of general text. `bits` 4 rounds weights in blocks of
+    `block_size` while it learns, so that the int4 export loses little; 0 does not.
+    """
+
+    kind: ClassVar[str] = "heal"
+    method: str = "full"
+    rank: int = 32
+    tokens: int = 1_500_000
+    minutes: float = 0.0
+    learning_rate: float = 3e-4
+    batch: int = 8
+    accumulate: int = 2
+    answers: float = 1.0
+    states: float = 1.0
+    written: float = 0.1
+    general: float = 0.1
+    bits: int = 0
+    block_size: int = 32
+    compiled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in {"full", "lora"}:
+            raise ConfigError(f"method must be full or lora, not {self.method!r}")
+        if self.bits not in {0, 4}:
+            raise ConfigError(f"bits must be 0 or 4, not {self.bits}")
+        for name in ("rank", "tokens", "batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < 1:
+            raise ConfigError(f"learning_rate must be in (0, 1), not {self.learning_rate}")
+        if not 0 <= self.general < 1:
+            raise ConfigError(f"general is a share, 0 to 1, not {self.general}")
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        """Write the healed model; measures divergence and perplexity before and after."""
+        return heal(source, out, self, task)
+
+
+def heal(source: Path, out: Path, config: Heal, task: Task) -> dict[str, Any]:
+    """Distil the parent into the model in `source`; goes on from a checkpoint in the scratch.
+
+    Raises:
+        FeatherdeskError: there is nothing to learn from, or the loss is not finite.
+    """
+    if not task.material.rows and not task.material.texts:
+        raise FeatherdeskError("heal: no calibration data; name a FAQ, rows or texts to learn from")
+    torch.manual_seed(task.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = _Run(source, config, task, device)
+    before = run.measure()
+    run.train()
+    after = run.measure()
+    student = run.result()
+    save_model(student, source, out)
+    run.forget()
+    return {
+        "steps": run.step,
+        "tokens": run.seen,
+        "tokens_per_s": round(run.seen / max(run.seconds, 1e-9)),
+        "before": before,
+        "after": after,
+        "curve": run.curve,
+    }
+
+
+class _Run:
+    """The state of one healing: student, parent, optimizer, place in the data."""
+
+    def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
+        self.config, self.task, self.device = config, task, device
+        self.checkpoint = task.scratch / "heal"
+        tokenizer = load_tokenizer(source)
+        told, known = general_text(task.material.texts, task.seed)
+        rows = encoded(task.material.rows, (), tokenizer)
+        self.rows = rows or encoded((), task.material.texts, tokenizer)
+        self.texts = encoded((), told, tokenizer)
+        held = encoded(task.material.held, (), tokenizer) or self.rows[: 8 * _HELD]
+        self.held = self._probes(held)
+        self.known = self._probes(encoded((), known, tokenizer))
+        self.parent = parent_with(task.parent, source).to(self._dtype()).to(device)
+        self.parent.requires_grad_(False)
+        self.student = open_model(source).to(device)
+        if config.method == "lora":
+            self.student = self._with_lora(self.student)
+        self.weights = [p for p in self.student.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        )
+        if config.compiled:
+            self._inner().get_decoder().compile(dynamic=False)
+            self.parent.get_decoder().compile(dynamic=False)
+        self.total = max(1, round(config.tokens / (config.batch * config.accumulate * LENGTH)))
+        self.step = self.seen = 0
+        self.seconds = 0.0
+        self.curve: list[tuple[int, float]] = []
+
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if has_bf16(self.device) else torch.float32
+
+    def _probes(self, sequences: Sequence[Encoded]) -> list[Batch]:
+        groups = list(batches(sequences, self.config.batch, 0))[:_HELD]
+        return [self._batch(group) for group in groups]
+
+    def _batch(self, group: Sequence[Encoded]) -> Batch:
+        """Always the same shape: a compiled model is made for one."""
+        missing = self.config.batch - len(group)
+        return batch_of([*group, *group[:1] * missing], LENGTH).to(self.device)
+
+    def _with_lora(self, student: Any) -> Any:
+        from peft import LoraConfig, get_peft_model
+
+        rank = self.config.rank
+        settings = LoraConfig(
+            r=rank, lora_alpha=2 * rank, target_modules=list(LINEAR), task_type="CAUSAL_LM"
+        )
+        return get_peft_model(student, settings)
+
+    def _inner(self) -> Any:
+        """The causal LM, without PEFT's wrapping."""
+        return self.student.get_base_model() if self.config.method == "lora" else self.student
+
+    def measure(self) -> dict[str, float]:
+        """Divergence from the parent on held answers (nats a token), perplexity of general text."""
+        student = self._inner()
+        with torch.no_grad(), self._mixed(), self._rounded():
+            wanted = [log_probabilities(self.parent, batch) for batch in self.held]
+            apart = [divergence(student, b, w) for b, w in zip(self.held, wanted, strict=True)]
+            nats = [_surprise(student, batch) for batch in self.known]
+        return {
+            "divergence": round(sum(apart) / len(apart), 5),
+            "perplexity": round(math.exp(sum(nats) / max(1, len(nats))), 3),
+        }
+
+    def _mixed(self) -> Any:
+        return mixed(self.device)
+
+    def _rounded(self) -> Any:
+        return rounded_weights(self._inner(), self.config.bits, self.config.block_size)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches for ever; general text in its share."""
+        rng = random.Random(self.task.seed)
+        number = 0
+        count = round(len(self.rows) * self.config.general / max(1e-9, 1 - self.config.general))
+        while True:
+            texts = rng.sample(self.texts, k=min(count, len(self.texts)))
+            for group in batches([*self.rows, *texts], self.config.batch, self.task.seed + number):
+                if len(group) == self.config.batch:
+                    yield self._batch(group)
+            number += 1
+
+    def train(self) -> None:
+        self._resume()
+        source = self._batches()
+        for _ in range(self.step * self.config.accumulate):
+            next(source)
+        bar = Progress(
+            TextColumn("healing"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            disable=not self.task.progress,
+        )
+        with bar:
+            shown = bar.add_task("heal", total=self.total, completed=self.step, state="")
+            while self.step < self.total and not self._late():
+                began = time.monotonic()
+                loss = self._optimize(source)
+                self.seconds += time.monotonic() - began
+                rate = self.seen / self.seconds
+                state = f"{self.step}/{self.total} loss {loss:.3f} {rate:.0f} tokens/s"
+                bar.update(shown, advance=1, state=state)
+                if self.step % 10 == 0:
+                    self.curve.append((self.step, round(loss, 4)))
+                if self.step % 50 == 0 and self.step < self.total:
+                    self._save()
+
+    def _late(self) -> bool:
+        return 0 < self.config.minutes * 60 <= self.seconds
+
+    def _optimize(self, source: Iterator[Batch]) -> float:
+        """One optimizer step; returns its loss."""
+        total = 0.0
+        for _ in range(self.config.accumulate):
+            batch = next(source)
+            with self._mixed(), self._rounded():
+                loss = self._loss(batch) / self.config.accumulate
+            loss.backward()
+            total += float(loss.detach())
+            self.seen += int(batch.real.sum())
+        if not math.isfinite(total):
+            raise FeatherdeskError(
+                f"heal: the loss is not finite at step {self.step}; lower learning_rate"
+            )
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * _share(self.step, self.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return total
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        config, student = self.config, self._inner()
+        before = batch.targets - 1
+        with torch.no_grad():
+            seen = hidden(self.parent, batch).flatten(0, 1)
+            wanted = torch.log_softmax(self.parent.lm_head(seen[before]).float(), -1)
+        states = hidden(student, batch).flatten(0, 1)
+        told = torch.log_softmax(student.lm_head(states[before]).float(), -1)
+        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="batchmean")
+        loss = config.answers * apart
+        if config.states and states.shape == seen.shape:
+            real = batch.real.flatten()
+            gap = (states[real].float() - seen[real].float()).pow(2).sum(-1)
+            loss = loss + config.states * (gap / seen[real].float().pow(2).sum(-1)).mean()
+        if config.written:
+            labels = batch.labels.flatten()[batch.targets]
+            loss = loss + config.written * torch.nn.functional.nll_loss(told, labels)
+        return loss
+
+    def _save(self) -> None:
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "curve": self.curve,
+        }
+        tensors = {}
+        for number, weight in enumerate(self.weights):
+            tensors[f"weight/{number}"] = weight.detach().cpu().contiguous()
+            for key, value in self.optimizer.state[weight].items():
+                tensors[f"{key}/{number}"] = value.detach().cpu().contiguous()
+
+        def write(folder: Path) -> None:
+            save_file(tensors, folder / "state.safetensors")
+            (folder / "state.json").write_text(json.dumps(state))
+
+        write_atomically(self.checkpoint, write)
+
+    def _resume(self) -> None:
+        described = self.checkpoint / "state.json"
+        if not described.exists():
+            return
+        state = json.loads(described.read_text())
+        if state["config"] != asdict(self.config):
+            return
+        tensors = load_file(self.checkpoint / "state.safetensors")
+        with torch.no_grad():
+            for number, weight in enumerate(self.weights):
+                weight.copy_(tensors[f"weight/{number}"])
+                self.optimizer.state[weight] = {
+                    key: tensors[f"{key}/{number}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
+        self.curve = [(step, loss) for step, loss in state["curve"]]
+        self.task.notify(f"heal: going on from step {self.step}")
+
+    def result(self) -> Any:
+        """The healed model; an adapter is merged into it."""
+        if self.config.method == "lora":
+            return self.student.merge_and_unload()
+        return self.student
+
+    def forget(self) -> None:
+        """Remove the checkpoint: the result is whole."""
+        import shutil
+
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+
+def _surprise(model: Any, batch: Batch) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    told = log_probabilities(model, batch)
+    return float(torch.nn.functional.nll_loss(told, batch.labels.flatten()[batch.targets]))
+
+
+def _share(step: int, total: int) -> float:
+    """The share of the learning rate: linear warm-up over a twentieth, cosine to a fiftieth."""
+    warmup = max(1, total // 20)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,143 @@
+"""Forward passes over packed rows: batches with their mask, hidden states, log-probabilities.
+
+Knows nothing of what is learned or cut.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .dataset import Encoded, mask
+from .methods import has_bf16
+
+__all__ = [
+    "Batch",
+    "batch_of",
+    "divergence",
+    "hidden",
+    "hidden_through",
+    "log_probabilities",
+    "mixed",
+]
+
+STRIDE = 64
+"""Sequences are padded to a multiple of it: memory grows with every new shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`ids`, `positions`, `labels` (b, n), additive `bias` (b, 1, n, n); `real` marks no padding.
+
+    `targets` are flat places (in b * n) of the answer tokens; what predicts one stands before it.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+    bias: torch.Tensor
+    real: torch.Tensor
+    targets: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def batch_of(sequences: Sequence[Encoded], size: int = 0) -> Batch:
+    """Pad sequences to `size`, or to the longest of them; padding sees only itself."""
+    count = len(sequences)
+    size = size or math.ceil(max(len(s) for s in sequences) / STRIDE) * STRIDE
+    ids = np.zeros((count, size), np.int64)
+    positions = np.zeros((count, size), np.int64)
+    labels = np.full((count, size), -100, np.int64)
+    seen = np.repeat(np.eye(size, dtype=bool)[None], count, 0)
+    real = np.zeros((count, size), bool)
+    for place, sequence in enumerate(sequences):
+        n = len(sequence)
+        ids[place, :n] = sequence.ids
+        positions[place, :n] = sequence.positions
+        labels[place, :n] = sequence.labels
+        seen[place, :n, :n] = mask(sequence)
+        real[place, :n] = True
+    flat = torch.from_numpy(labels).flatten()
+    bias = torch.zeros(seen.shape).masked_fill(
+        ~torch.from_numpy(seen), torch.finfo(torch.float32).min
+    )
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        torch.from_numpy(labels),
+        bias[:, None],
+        torch.from_numpy(real),
+        torch.nonzero(flat != -100).squeeze(1),
+    )
+
+
+def mixed(device: torch.device | None = None) -> Any:
+    """A context that computes in bf16 where the device does."""
+    device = device or torch.device("cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
+
+
+def hidden(model: Any, batch: Batch) -> torch.Tensor:
+    """What the last layer leaves, normed: shape (b, n, hidden)."""
+    decoder = model.get_decoder()
+    told = decoder(
+        input_ids=batch.ids,
+        position_ids=batch.positions,
+        attention_mask=batch.bias.to(_computes_in(decoder)),
+        use_cache=False,
+    )
+    return torch.as_tensor(told.last_hidden_state)
+
+
+def hidden_through(model: Any, batch: Batch) -> list[torch.Tensor]:
+    """The states before the first layer and behind each one (the last one without norm)."""
+    decoder = model.get_decoder()
+    found: list[torch.Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda _m, _i, out: found.append(_first(out)))
+        for layer in decoder.layers
+    ]
+    hooks.append(
+        decoder.layers[0].register_forward_pre_hook(lambda _m, given: found.append(given[0]))
+    )
+    try:
+        hidden(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def log_probabilities(model: Any, batch: Batch) -> torch.Tensor:
+    """What the model says of every answer token's place: shape (targets, vocabulary), fp32."""
+    states = hidden(model, batch).flatten(0, 1)
+    logits = model.lm_head(states[batch.targets - 1]).float()
+    return torch.log_softmax(_capped(model, logits), -1)
+
+
+def divergence(model: Any, batch: Batch, wanted: torch.Tensor) -> float:
+    """Mean KL(wanted || model) a token of the answers, in nats."""
+    told = log_probabilities(model, batch)
+    return float(torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="batchmean"))
+
+
+def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Gemma's soft cap, where a configuration asks for one."""
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def _computes_in(module: torch.nn.Module) -> torch.dtype:
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        return torch.bfloat16
+    return next(module.parameters()).dtype
+
+
+def _first(out: Any) -> torch.Tensor:
+    return torch.as_tensor(out[0] if isinstance(out, tuple) else out)

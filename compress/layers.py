@@ -1,0 +1,143 @@
+"""Removes whole decoder layers: by block influence, or greedily by the effect on the answers.
+
+Block influence: Men et al., "ShortGPT", arXiv 2403.03853. Greedy removal by effect on a
+calibration loss: Song et al., "SLEB", arXiv 2402.09025; here the effect is measured on the words
+of the bot's own answers, as divergence from what the whole model says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ..agent.errors import ConfigError
+from ..agent.progress import track
+from .architecture import layers_of, open_model, save_model, shape_of
+from .forward import Batch, batch_of, divergence, hidden_through, log_probabilities, mixed
+from .material import batches, encoded
+from .model import load_tokenizer
+from .steps import Task
+
+__all__ = ["RemoveLayers", "block_influence", "greedy_order", "without_layers"]
+
+_PROBES = 4
+"""Batches of four sequences to measure the effect of a removal on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLayers:
+    """The step `layers`: take out `remove` of the decoder layers.
+
+    `by` is `answers` (greedy, each time the layer whose loss changes the answers least) or
+    `influence` (the layers that turn their input least, all at once). `which` names layers
+    instead, counted from 0.
+    """
+
+    kind: ClassVar[str] = "prune"
+    remove: int = 4
+    by: str = "answers"
+    which: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.by not in {"answers", "influence"}:
+            raise ConfigError(f"by must be answers or influence, not {self.by!r}")
+        if self.remove < 1:
+            raise ConfigError(f"remove must be at least 1, not {self.remove}")
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        """Write the model without its least important layers."""
+        shape = shape_of(source)
+        count = len(self.which) or self.remove
+        if count >= shape.layers:
+            raise ConfigError(
+                f"layers: asks to remove {count} of {shape.layers} layers; at least one must stay"
+            )
+        if any(not 0 <= layer < shape.layers for layer in self.which):
+            raise ConfigError(
+                f"layers: which = {list(self.which)}, but layers are 0 to {shape.layers - 1}"
+            )
+        model = open_model(source)
+        gone = list(self.which)
+        told: dict[str, Any] = {}
+        if not gone:
+            tokenizer = load_tokenizer(source)
+            sequences = encoded(task.material.rows, task.material.texts, tokenizer)
+            probes = [batch_of(g) for g in islice(batches(sequences, 4, task.seed), _PROBES)]
+            if self.by == "influence":
+                scores = block_influence(model, probes)
+                gone = sorted(range(len(scores)), key=scores.__getitem__)[: self.remove]
+                told["influence"] = [round(score, 5) for score in scores]
+            else:
+                order = greedy_order(model, probes, self.remove, progress=task.progress)
+                gone = [layer for layer, _ in order]
+                told["divergence"] = [round(loss, 5) for _, loss in order]
+        save_model(without_layers(model, gone), source, out)
+        return {**told, "removed": gone, "layers": shape.layers - len(gone)}
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def block_influence(model: Any, probes: Sequence[Batch]) -> list[float]:
+    """1 - cosine of what goes into and comes out of each layer, mean over tokens (0..2)."""
+    totals = [0.0] * len(layers_of(model))
+    tokens = 0
+    for probe in probes:
+        states = hidden_through(model, probe)
+        real = probe.real
+        tokens += int(real.sum())
+        for layer, (before, after) in enumerate(pairwise(states)):
+            turned = 1 - torch.cosine_similarity(before[real], after[real], dim=-1)
+            totals[layer] += float(turned.sum())
+    return [total / tokens for total in totals]
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def greedy_order(
+    model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
+) -> list[tuple[int, float]]:
+    """Layers in the order of removal, each with the divergence (nats a token) once it is gone."""
+    with mixed():
+        wanted = [log_probabilities(model, probe) for probe in probes]
+    kept = list(range(len(layers_of(model))))
+    everything = list(layers_of(model))
+    order: list[tuple[int, float]] = []
+    rounds = track(range(remove), "removing layers") if progress else range(remove)
+    for _ in rounds:
+        losses = {}
+        for layer in kept:
+            _install(model, [everything[n] for n in kept if n != layer])
+            losses[layer] = _apart(model, probes, wanted)
+        worst = min(losses, key=losses.__getitem__)
+        kept.remove(worst)
+        order.append((worst, losses[worst]))
+    _install(model, everything)
+    return order
+
+
+def _apart(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]) -> float:
+    with mixed():
+        found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
+    return sum(found) / len(found)
+
+
+def without_layers(model: Any, gone: Sequence[int]) -> Any:
+    """The model without some layers; configuration and cache positions follow."""
+    kept = [n for n in range(len(layers_of(model))) if n not in set(gone)]
+    config = model.config
+    kinds = getattr(config, "layer_types", None)
+    _install(model, [layers_of(model)[n] for n in kept])
+    if kinds:
+        config.layer_types = [kinds[n] for n in kept]
+    if getattr(config, "no_rope_layers", None):  # smollm3: which layers turn their keys
+        config.no_rope_layers = [config.no_rope_layers[n] for n in kept]
+    return model
+
+
+def _install(model: Any, layers: Sequence[torch.nn.Module]) -> None:
+    decoder = model.get_decoder()
+    decoder.layers = torch.nn.ModuleList(layers)
+    model.config.num_hidden_layers = decoder.config.num_hidden_layers = len(layers)
+    for place, layer in enumerate(layers):
+        layer.self_attn.layer_idx = place  # type: ignore[union-attr]

@@ -1,0 +1,61 @@
+"""Rounds weights as the int4 export will: in blocks along the input, with scale and zero point.
+
+The rounding of onnxruntime's MatMulNBits quantizer (asymmetric, round to nearest). Knows nothing
+of files.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+__all__ = ["rounded", "rounded_weights"]
+
+
+def rounded(weight: torch.Tensor, block_size: int, bits: int = 4) -> torch.Tensor:
+    """`weight` (out, in) after quantizing and de-quantizing; the last block may be short."""
+    rows, columns = weight.shape
+    missing = -columns % block_size
+    padded = torch.nn.functional.pad(weight, (0, missing)) if missing else weight
+    blocks = padded.view(rows, -1, block_size)
+    low = blocks.amin(-1, keepdim=True).clamp(max=0)
+    high = blocks.amax(-1, keepdim=True).clamp(min=0)
+    levels = 2**bits - 1
+    scale = (high - low).clamp(min=1e-8) / levels
+    zero = (-low / scale).round().clamp(0, levels)
+    quantized = (blocks / scale + zero).round().clamp(0, levels)
+    return ((quantized - zero) * scale).view(rows, -1)[:, :columns]
+
+
+@contextmanager
+def rounded_weights(model: Any, bits: int, block_size: int) -> Iterator[None]:
+    """While it lasts, every matrix of the model computes with rounded weights.
+
+    Gradients go straight through to the weights as they are. `bits` 0 does nothing.
+    """
+    if not bits:
+        yield
+        return
+    changed = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
+    ]
+    known: dict[int, torch.Tensor] = {}
+    originals = []
+    for module in changed:
+        weight = module.weight
+        fresh = known.get(id(weight))
+        if fresh is None:
+            fresh = weight + (rounded(weight.detach(), block_size, bits) - weight).detach()
+            known[id(weight)] = fresh
+        originals.append((module, weight))
+        del module._parameters["weight"]
+        module.weight = fresh
+    try:
+        yield
+    finally:
+        for module, weight in originals:
+            del module.weight
+            module.weight = weight
