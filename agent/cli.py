@@ -20,6 +20,7 @@ _HELP = {
     "chat": "Chat in the terminal.",
     "check": "Look for mistakes in a FAQ.",
     "classify": "Train a text classifier.",
+    "compress": "Prune, heal, quantize, export.",
     "demo": "Serve the sample bot.",
     "evaluate": "Score a bot on a test file.",
     "explain": "The receipt of a reply, in words.",

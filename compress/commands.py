@@ -12,11 +12,11 @@ from ..agent.errors import ConfigError, MissingExtraError
 __all__ = ["classify", "export", "finetune"]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _needs_train() -> None:
+def needs_train() -> None:
     """Check the extra, and keep libraries' notes about what we do not use off the screen."""
     import logging
     from importlib.util import find_spec
@@ -70,7 +70,7 @@ def finetune(
     An interrupted run goes on from its checkpoint when the same command is given again. With a
     sentence encoder as --base its layers are trained to find the entries of the rows.
     """
-    _needs_train()
+    needs_train()
     from ..agent.generators import adapter_folder
     from . import dataset
     from .assemble import assemble_base
@@ -100,7 +100,7 @@ def finetune(
     training, held = dataset.split(rows, 0.05, seed)
     if validation is not None:
         training, held = rows, list(dataset.load(validation))
-    result = run(assemble_base(base, _say), training, held[:80], out, config, start_from=start)
+    result = run(assemble_base(base, say), training, held[:80], out, config, start_from=start)
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
     click.echo(json.dumps(asdict(replace(result, curve=()))))
 
@@ -117,7 +117,7 @@ def _finetune_encoder(
     if validation is not None:
         training, held = rows, list(dataset.load(validation))
     config = RetrieverConfig(steps=steps or RetrieverConfig().steps, seed=seed)
-    told = train_retriever(fetch(base, _say), training, held[:480], out, config)
+    told = train_retriever(fetch(base, say), training, held[:480], out, config)
     write_card(out, base=base, data=sorted({row.source for row in rows}), start_from="")
     click.echo(json.dumps(told))
 
@@ -188,7 +188,7 @@ def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
 
     A causal LM becomes a generator in the given precision, a sentence encoder int8.
     """
-    _needs_train()
+    needs_train()
     from ..agent.generators import adapter_folder
     from .assemble import assemble_encoder, assemble_generator
 
@@ -196,9 +196,9 @@ def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
     if _is_encoder(model):
         if chosen is None:
             raise ConfigError(f"{model} is an ONNX encoder already; name an --adapter to merge")
-        parity = assemble_encoder(model, chosen, out, _say)
+        parity = assemble_encoder(model, chosen, out, say)
     else:
-        parity = assemble_generator(model, chosen, out, precision, _say)
+        parity = assemble_generator(model, chosen, out, precision, say)
     click.echo(json.dumps(parity))
 
 
@@ -237,7 +237,7 @@ def classify(
     A CSV has the columns text, label and perhaps split (train, validation, test). The folder holds
     an int8 ONNX model; for a bot, name it as retrieval.classifier in bot.toml and build again.
     """
-    _needs_train()
+    needs_train()
     from ..agent.generators import ensure_encoder
     from .classified import write_classifier
     from .classify import ClassifyConfig, train_classifier
@@ -257,7 +257,7 @@ def classify(
         parts = of_bot(source, seed)
     else:
         parts = of_csv(source, validation, test, seed)
-    encoder = ensure_encoder(base, _say)
+    encoder = ensure_encoder(base, say)
     trained = train_classifier(encoder, parts.train, parts.validation, config)
     report = write_classifier(trained, config, parts, encoder, out)
     click.echo(json.dumps(report))

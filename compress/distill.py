@@ -190,8 +190,7 @@ class _Run:
         while True:
             texts = rng.sample(self.texts, k=min(count, len(self.texts)))
             for group in batches([*self.rows, *texts], self.config.batch, self.task.seed + number):
-                if len(group) == self.config.batch:
-                    yield self._batch(group)
+                yield self._batch(group)
             number += 1
 
     def train(self) -> None:
@@ -219,6 +218,7 @@ class _Run:
                     self.curve.append((self.step, round(loss, 4)))
                 if self.step % 50 == 0 and self.step < self.total:
                     self._save()
+                    self.task.notify(f"heal: {state}")
 
     def _late(self) -> bool:
         return 0 < self.config.minutes * 60 <= self.seconds
@@ -226,13 +226,14 @@ class _Run:
     def _optimize(self, source: Iterator[Batch]) -> float:
         """One optimizer step; returns its loss."""
         total = 0.0
-        for _ in range(self.config.accumulate):
-            batch = next(source)
-            with self._mixed(), self._rounded():
-                loss = self._loss(batch) / self.config.accumulate
-            loss.backward()
-            total += float(loss.detach())
-            self.seen += int(batch.real.sum())
+        with self._rounded():
+            for _ in range(self.config.accumulate):
+                batch = next(source)
+                with self._mixed():
+                    loss = self._loss(batch) / self.config.accumulate
+                loss.backward()
+                total += float(loss.detach())
+                self.seen += int(batch.real.sum())
         if not math.isfinite(total):
             raise FeatherdeskError(
                 f"heal: the loss is not finite at step {self.step}; lower learning_rate"

@@ -1,0 +1,104 @@
+"""A whole compression: the steps of a recipe, then a bot that serves the result, or a folder.
+
+Everything is made beside the output and takes its place in one step at the end; started again
+after an interruption it goes on behind the last whole step. Knows nothing of the command line.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..agent.artifacts import Manifest, atomic_folder, place, seal
+from .recipe import Recipe
+from .steps import Done, Notify, Task, run_steps
+from .subject import Subject, find_subject
+
+__all__ = ["Compressed", "bot_with", "compress", "work_folder"]
+
+COMPRESSION = "compression.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What a run left: the folder, the size of its generator in MB, and its steps."""
+
+    folder: Path
+    subject: Subject
+    steps: tuple[Done, ...]
+    generator_mb: float
+
+
+def work_folder(out: Path) -> Path:
+    """Where a run keeps its steps until `out` is whole."""
+    return out.parent / f".{out.name}.work"
+
+
+def compress(
+    source: str,
+    recipe: Recipe,
+    out: Path,
+    *,
+    adapter: str = "",
+    calibration: Path | None = None,
+    seed: int = 7,
+    notify: Notify = lambda _: None,
+) -> Compressed:
+    """Run a recipe on a bot folder, a model folder or a catalogue id, and write `out`.
+
+    A bot becomes a bot folder with the new generator; a model becomes a generator folder.
+
+    Raises:
+        FeatherdeskError: the source, the recipe or a step is at fault; see its message.
+    """
+    work = work_folder(out)
+    subject = find_subject(source, work, adapter=adapter, calibration=calibration, notify=notify)
+    task = Task(subject.parent, subject.material, work / "scratch", notify, seed)
+    done = run_steps(recipe.steps, subject.parent, work, task)
+    generator = done[-1].folder
+    told = [_told(step) for step in done]
+    if subject.bot is not None:
+        bot_with(subject.bot, generator, out, steps=told)
+    else:
+        with atomic_folder(out) as folder:
+            place(generator, folder)
+            (folder / COMPRESSION).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    size = sum(path.stat().st_size for path in generator.iterdir() if path.is_file()) / 1e6
+    return Compressed(out, subject, tuple(done), round(size, 1))
+
+
+def bot_with(
+    bot: Path,
+    generator: Path,
+    out: Path,
+    *,
+    steps: Sequence[dict[str, Any]] = (),
+    refusal: float | None = None,
+    refusal_slope: float | None = None,
+) -> Manifest:
+    """A copy of a bot folder that answers with another generator, not yet gated."""
+    manifest = Manifest.load(bot)
+    with atomic_folder(out) as folder:
+        for item in bot.iterdir():
+            if item.name not in {"generator", "report", "manifest.json"}:
+                place(item, folder / item.name)
+        shutil.copytree(generator, folder / "generator")
+        fresh = replace(
+            manifest,
+            steps=tuple(steps),
+            gate=None,
+            refusal=manifest.refusal if refusal is None else refusal,
+            refusal_slope=manifest.refusal_slope if refusal_slope is None else refusal_slope,
+        )
+        return seal(folder, fresh)
+
+
+def _told(step: Done) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "settings": dict(step.settings),
+        "measured": dict(step.measured),
+        "seconds": step.seconds,
+    }

@@ -1,0 +1,114 @@
+"""What is compressed: the generator of a bot, or any causal LM folder.
+
+Finds the model, merges its adapter, and gathers the material to measure and heal it by. Knows
+nothing of steps.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..agent.artifacts import Manifest, sha256_of
+from ..agent.catalog import local_folder
+from ..agent.errors import ArtifactError, ConfigError, InputError
+from ..agent.generators import adapter_folder, card, check_adapter
+from ..agent.index import entry_from_json
+from ..agent.types import Entry
+from .architecture import shape_of
+from .assemble import assemble_base
+from .material import Material, bot_material, load_material, shipped_material
+from .model import merge
+
+__all__ = ["Subject", "entries_of", "find_subject"]
+
+ROWS = 9000
+"""Rows of a bot's own questions: about 1.8 million tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None."""
+
+    parent: Path
+    material: Material
+    bot: Path | None = None
+
+
+def find_subject(
+    source: str,
+    work: Path,
+    *,
+    adapter: str = "",
+    calibration: Path | None = None,
+    rows: int = ROWS,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Subject:
+    """The model behind a bot folder, a model folder or a catalogue id; merged into `work`.
+
+    `calibration` names rows or texts to use instead of the bot's own questions.
+
+    Raises:
+        FeatherdeskError: it is neither, its architecture is not supported, or nothing is left to
+            calibrate with.
+    """
+    folder = Path(source).expanduser()
+    bot = folder if (folder / "manifest.json").exists() else None
+    chosen = adapter_folder(adapter)
+    base = source
+    if bot is not None:
+        manifest = Manifest.load(bot)
+        if not manifest.writes:
+            raise ArtifactError(f"{bot} writes in no language: it has no generator to compress")
+        base = manifest.base
+        chosen = chosen or _adapter_of(bot, manifest)
+    elif folder.suffix == ".toml":
+        raise ConfigError(f"{source} is a configuration; name the bot folder that build made of it")
+    elif local_folder(source) is not None:
+        shape_of(folder)
+    parent = _merged(base, chosen, work, notify)
+    shape_of(parent)
+    if calibration is not None:
+        return Subject(parent, load_material(calibration), bot)
+    if bot is not None:
+        return Subject(parent, bot_material(entries_of(bot), rows), bot)
+    return Subject(parent, shipped_material(rows), None)
+
+
+def entries_of(bot: Path) -> Sequence[Entry]:
+    """The entries of a bot folder.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = bot / "knowledge" / "entries.jsonl"
+    found = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found.append(entry_from_json(json.loads(line)))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(path, f"cannot be read ({error}); build the bot anew") from None
+    return found
+
+
+def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:
+    """The adapter a bot was built with: beside its bot.toml, or one that ships."""
+    if manifest.adapter == "none":
+        return None
+    beside = bot.resolve().parent / "adapter"
+    if (beside / "adapter_config.json").exists() and card(beside).get("name") == manifest.adapter:
+        return beside
+    return adapter_folder(manifest.adapter)
+
+
+def _merged(base: str, adapter: Path | None, work: Path, notify: Callable[[str], None]) -> Path:
+    """The folder of base and adapter; kept in `work` between runs."""
+    folder = assemble_base(base, notify)
+    if adapter is None:
+        return folder
+    check_adapter(base, adapter)
+    target = work / f"parent-{sha256_of(adapter / 'adapter_model.safetensors')[:12]}"
+    if not (target / "config.json").exists():
+        notify(f"merging {adapter.name}")
+        merge(folder, adapter, target)
+    return target
