@@ -48,7 +48,7 @@ def export(
 ) -> Parity:
     """Write `out/model.onnx` with genai_config.json, tokenizer.json and parity.json.
 
-    Parity is measured on `prompts`; `texts` are what the scales of an int8 cache come from.
+    Parity is measured on `prompts`; `texts` tell, with them, the scales of an int8 cache.
 
     Raises:
         ConfigError: a setting does not fit the model.
@@ -60,7 +60,7 @@ def export(
     parity: list[Parity] = []
 
     def write(folder: Path) -> None:
-        _build(model, folder, plan, texts or PROMPTS)
+        _build(model, folder, plan, (*PROMPTS, *texts))
         parity.append(compare(model, folder, plan, prompts or PROMPTS))
         judge(parity[0], plan)
         told = {**asdict(parity[0]), "quantization": asdict(plan)}

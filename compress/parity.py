@@ -129,7 +129,7 @@ def judge(parity: Parity, plan: Quantization) -> None:
     Raises:
         FeatherdeskError: it is not.
     """
-    allowed = _TOLERANCES[plan.precision]
+    allowed = _TOLERANCES["int8" if plan.kv and not plan.rounds else plan.precision]
     if (
         parity.agreement >= allowed.agreement
         and parity.kept >= allowed.kept

@@ -67,7 +67,7 @@ class Quantization:
             raise ConfigError(f"finer holds layer numbers, 0 upwards, not {list(self.finer)}")
         if self.provider == "cpu" and self.precision in {"fp16", "bf16"}:
             raise ConfigError(
-                f"{self.precision} graphs are for GPUs: add provider cuda, or take another precision"
+                f"{self.precision} graphs are for GPUs: add provider cuda, or choose another"
             )
         if self.provider == "cuda" and self.precision == "fp32":
             raise ConfigError("fp32 graphs are for the CPU: take fp16 or bf16 with provider cuda")
