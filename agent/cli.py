@@ -24,13 +24,14 @@ _HELP = {
     "demo": "Serve the sample bot.",
     "evaluate": "Score a bot on a test file.",
     "explain": "The receipt of a reply, in words.",
-    "export": "Make an ONNX generator folder.",
+    "export": "Make a folder that runs the model: here or elsewhere.",
     "finetune": "Train an adapter.",
     "inbox": "What needs a person.",
     "init": "Start a bot from a FAQ file.",
     "mcp": "The bot as tools for other agents.",
     "models": "The catalogue of base models.",
     "plugins": "What is registered, and by whom.",
+    "quantize": "Round a model's weights, with proof.",
     "serve": "The chat page and the API.",
 }
 

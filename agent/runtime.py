@@ -21,7 +21,13 @@ from .errors import ArtifactError, GenerationError
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_BFLOAT16 = 16  # numpy has no such type: the number is onnx's
+_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(bfloat16)": _BFLOAT16,
+    "tensor(int8)": np.int8,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..agent.artifacts import atomic_folder, cache_root
 from ..agent.catalog import fetch, local_folder
 from ..agent.generators import check_adapter
+from .precision import Quantization
 
 __all__ = ["assemble_base", "assemble_encoder", "assemble_generator"]
 
@@ -71,11 +72,11 @@ def assemble_generator(
     base: str,
     adapter: Path | None,
     target: Path,
-    precision: str = "int4",
+    plan: Quantization | None = None,
     notify: Notify = lambda _: None,
 ) -> dict[str, object]:
     """Write the generator folder of base and adapter; returns the measured parity."""
-    from .export import Precision, export
+    from .export import export
     from .model import merge
 
     if adapter is not None:
@@ -88,8 +89,9 @@ def assemble_generator(
             scratch = Path(tempfile.mkdtemp(dir=_made(cache_root())))
             merge(folder, adapter, scratch / "merged")
             folder = scratch / "merged"
-        notify(f"exporting to {precision} ONNX")
-        return asdict(export(folder, target, Precision(precision)))
+        plan = plan or Quantization()
+        notify(f"exporting to {plan.precision} ONNX")
+        return asdict(export(folder, target, plan))
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -100,7 +102,7 @@ def assemble_encoder(
 ) -> dict[str, object]:
     """Write the encoder folder of base and adapter; returns the measured parity."""
     from .bert import merge_encoder
-    from .export import export_encoder
+    from .export_encoder import export_encoder
 
     source = fetch(base, notify)
     with tempfile.TemporaryDirectory(dir=_made(cache_root())) as scratch:

@@ -18,7 +18,7 @@ from ..agent.classifier import TextClassifier
 from ..agent.errors import FeatherdeskError
 from .bert import mean_states, padded
 from .classify import ClassifyConfig, Trained
-from .export import export_encoder
+from .export_encoder import export_encoder
 from .labelled import Example, Parts
 
 __all__ = ["figures", "write_classifier"]

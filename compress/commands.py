@@ -180,26 +180,86 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
 
 @click.command()
 @click.argument("model")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The generator folder.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where it goes.")
 @click.option("--adapter", default="", help="Merge this adapter first.")
-@click.option("--precision", type=click.Choice(["int4", "fp32"]), default="int4")
-def export(model: str, *, out: Path, adapter: str, precision: str) -> None:
-    """Export a model (catalogue id or folder) to an ONNX folder, with proof.
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["fast", "portable", "huggingface", "gguf"]),
+    default="fast",
+    show_default=True,
+    help="For our runtime and onnxruntime-genai; optimum; transformers and vLLM; llama.cpp.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["int4", "int8", "fp16", "bf16", "fp32"]),
+    default="int4",
+    show_default=True,
+    help="Of the fast format; more in `featherdesk quantize`.",
+)
+@click.option("--block-size", type=int, default=32, show_default=True, help="Of int4 and int8.")
+@click.option("--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["Q8_0", "Q4_0"]),
+    default="Q8_0",
+    show_default=True,
+    help="Of GGUF.",
+)
+def export(
+    model: str,
+    *,
+    out: Path,
+    adapter: str,
+    form: str,
+    precision: str,
+    block_size: int,
+    provider: str,
+    kind: str,
+) -> None:
+    """Export a model (catalogue id or folder), with proof.
 
-    A causal LM becomes a generator in the given precision, a sentence encoder int8.
+    A causal LM becomes a folder of the given format, a sentence encoder int8 ONNX.
     """
     needs_train()
     from ..agent.generators import adapter_folder
     from .assemble import assemble_encoder, assemble_generator
+    from .precision import Quantization
 
     chosen = adapter_folder(adapter)
     if _is_encoder(model):
         if chosen is None:
             raise ConfigError(f"{model} is an ONNX encoder already; name an --adapter to merge")
-        parity = assemble_encoder(model, chosen, out, say)
+        told = assemble_encoder(model, chosen, out, say)
+    elif form == "fast":
+        plan = Quantization(precision, block_size, provider=provider)
+        told = assemble_generator(model, chosen, out, plan, say)
     else:
-        parity = assemble_generator(model, chosen, out, precision, say)
-    click.echo(json.dumps(parity))
+        told = _export_as(form, model, chosen, out, kind)
+    click.echo(json.dumps(told))
+
+
+def _export_as(
+    form: str, model: str, adapter: Path | None, out: Path, kind: str
+) -> dict[str, object]:
+    """Export to a format that other programs read."""
+    from ..agent.generators import check_adapter
+    from .assemble import assemble_base
+
+    if adapter is not None:
+        check_adapter(model, adapter)
+    base = assemble_base(model, say)
+    if form == "portable":
+        from .portable import export_portable  # type: ignore[import-not-found, unused-ignore]
+
+        return dict(export_portable(base, out, adapter=adapter, notify=say))
+    if form == "huggingface":
+        from .huggingface import export_huggingface  # type: ignore[import-not-found, unused-ignore]
+
+        return dict(export_huggingface(base, out, adapter=adapter, notify=say))
+    from .gguf_file import export_gguf  # type: ignore[import-not-found, unused-ignore]
+
+    return dict(export_gguf(base, out, adapter=adapter, notify=say, kind=kind))
 
 
 @click.command()

@@ -5,7 +5,7 @@ import pytest
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.reranker import CrossEncoder
 from featherdesk.compress.bert import merge_encoder
-from featherdesk.compress.export import export_encoder
+from featherdesk.compress.export_encoder import export_encoder
 from featherdesk.compress.pairs import Group
 from featherdesk.compress.reranker import RerankerConfig, train_reranker
 

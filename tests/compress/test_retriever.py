@@ -8,7 +8,7 @@ from featherdesk.agent.prompt import REFUSAL
 from featherdesk.agent.types import Entry, Turn
 from featherdesk.compress.bert import load_onnx_bert, merge_encoder, merged
 from featherdesk.compress.dataset import Question, Row
-from featherdesk.compress.export import export_encoder
+from featherdesk.compress.export_encoder import export_encoder
 from featherdesk.compress.retriever import RetrieverConfig, train_retriever
 
 PAIRS = [
@@ -81,7 +81,7 @@ def test_a_wrong_graph_fails_loudly_and_leaves_nothing(
     encoder_folder: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merge_encoder(encoder_folder, trained, tmp_path / "hf")
-    monkeypatch.setattr("featherdesk.compress.export.INT8_AGREEMENT", 1.01)
+    monkeypatch.setattr("featherdesk.compress.export_encoder.INT8_AGREEMENT", 1.01)
     with pytest.raises(FeatherdeskError, match="the int8 encoder is not the model"):
         export_encoder(tmp_path / "hf", tmp_path / "int8")
     assert not (tmp_path / "int8").exists()

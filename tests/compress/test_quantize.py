@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+from featherdesk.agent.errors import CatalogError, ConfigError
+from featherdesk.compress.quantize import load_quantized
+
+QUIET = pytest.mark.filterwarnings("ignore:.*(autograd|MatMul8bitLt|inputs will be cast).*")
+
+
+@QUIET
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_quantized_weights_generate_in_torch(kind: str, tiny: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = load_quantized(tiny, kind, torch.float32, torch.device("cpu"))
+    whole = AutoModelForCausalLM.from_pretrained(tiny).eval()
+    assert model.get_memory_footprint() < whole.get_memory_footprint()
+    ids = torch.tensor([list(range(20, 60))])
+    with torch.no_grad():
+        found = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6)
+        got, wanted = model(input_ids=ids).logits, whole(input_ids=ids).logits
+    assert 40 < found.shape[1] <= 46
+    same = (got.argmax(-1) == wanted.argmax(-1)).float().mean()
+    assert same > 0.9
+
+
+@QUIET
+def test_quantized_weights_learn_through_an_adapter(tiny: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    model = load_quantized(tiny, "nf4", torch.float32, torch.device("cpu"))
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    ids = torch.tensor([list(range(20, 60))])
+    tuned(input_ids=ids, labels=ids).loss.backward()
+    moved = [p.grad for name, p in tuned.named_parameters() if "lora_B" in name]
+    assert moved
+    assert all(float(g.abs().sum()) > 0 for g in moved)
+
+
+def test_an_unknown_kind_is_refused(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="kind must be nf4 or int8, not 'fp4'"):
+        load_quantized(tiny, "fp4")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="is not a model folder"):
+        load_quantized(tmp_path, "nf4")
+
+
+def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    from featherdesk.agent.cli import main
+
+    code = 0
+    try:
+        main(arguments)
+    except SystemExit as done:
+        code = int(str(done.code))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_command_writes_a_generator_folder(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "g"
+    options = ["--block-size", "64", "--symmetric", "--head", "int8", "--finer", "1"]
+    code, told, _ = _run(["quantize", str(tiny), "--out", str(out), *options], capsys)
+    assert code == 0
+    found = json.loads(told)
+    assert found["size_mb"] > 0
+    assert found["parity"]["reference"] == "rounded model"
+    assert {path.name for path in out.iterdir()} >= {"model.onnx", "tokenizer.json", "parity.json"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--block-size", "20"], "block_size must be one of 16, 32, 64, 128"),
+        (["--finer", "31"], "the model has layers 0 to 1"),
+        (["--precision", "fp16"], "add provider cuda"),
+        (["--algorithm", "k_quant", "--symmetric"], "k_quant has zero points"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    options: list[str],
+    message: str,
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "g"
+    code, told, said = _run(["quantize", str(tiny), "--out", str(out), *options], capsys)
+    assert code == 1
+    assert not told
+    assert message in said
+    assert "Traceback" not in said
+    assert not out.exists()
+
+
+def test_the_export_command_takes_precision_and_block_size(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--precision", "int8", "--block-size", "128"]
+    code, told, _ = _run(["export", str(tiny), "--out", str(tmp_path / "g"), *options], capsys)
+    assert code == 0
+    assert json.loads(told)["reference"] == "rounded model"
