@@ -25,6 +25,7 @@ _HELP = {
     "explain": "The receipt of a reply, in words.",
     "export": "Make an ONNX generator folder.",
     "finetune": "Train an adapter.",
+    "gate": "Judge a compressed bot against its parent.",
     "inbox": "What needs a person.",
     "init": "Start a bot from a FAQ file.",
     "mcp": "The bot as tools for other agents.",
