@@ -26,6 +26,7 @@ _HELP = {
     "explain": "The receipt of a reply, in words.",
     "export": "Make a folder that runs the model: here or elsewhere.",
     "finetune": "Train an adapter.",
+    "gate": "Judge a compressed bot against its parent.",
     "inbox": "What needs a person.",
     "init": "Start a bot from a FAQ file.",
     "mcp": "The bot as tools for other agents.",

@@ -55,6 +55,8 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "candidates": [
             {"entry_id": m.entry_id, "score": round(m.score, 4)} for m in reply.route.matches
         ],
+        "passed": list(reply.route.passed),
+        "parts": reply.route.parts,
         "text": reply.text,
         "raw_text": reply.raw_text,
         "citations": [{"entry_id": c.entry_id, "quote": c.quote} for c in reply.citations],

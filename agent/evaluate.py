@@ -9,7 +9,7 @@ import json
 import re
 import resource
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,20 @@ from .engine import Agent
 from .errors import InputError
 from .grounding import sources_of, unsupported
 from .progress import track
-from .types import Author, Reply, RouteKind, Turn
+from .types import Author, Entry, Reply, RouteKind, Turn
 
-__all__ = ["Case", "Scored", "evaluate_bot", "facts_present", "load_cases", "score", "table"]
+__all__ = [
+    "Case",
+    "Marks",
+    "Scored",
+    "Told",
+    "evaluate_bot",
+    "facts_present",
+    "judge",
+    "load_cases",
+    "score",
+    "table",
+]
 
 _ANSWERING = frozenset({RouteKind.ANSWER, RouteKind.VERBATIM, RouteKind.SKILL})
 
@@ -39,6 +50,51 @@ class Case:
     kind: str
     out_of_scope: bool
     answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is judged of a reply, whether it came from an `Agent` or as JSON.
+
+    `ranked` are all candidates, `passed` those the model saw, both best first; `parts` is how many
+    of them the message needs; `cited` are the entries the reply stands on.
+    """
+
+    route: RouteKind
+    author: Author
+    text: str
+    raw_text: str
+    ranked: tuple[str, ...]
+    passed: tuple[str, ...]
+    cited: tuple[str, ...]
+    parts: int = 1
+
+    @classmethod
+    def of(cls, reply: Reply) -> "Told":
+        """What an agent's reply tells."""
+        return cls(
+            reply.route.kind,
+            reply.author,
+            reply.text,
+            reply.raw_text,
+            tuple(match.entry_id for match in reply.route.matches),
+            reply.route.passed,
+            tuple(c.entry_id for c in reply.citations),
+            reply.route.parts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What of a reply was right; `offered` is a choice that holds the wanted entry."""
+
+    first: bool
+    in_three: bool
+    refused: bool
+    offered: bool
+    correct_sent: bool
+    correct_raw: bool
+    grounded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,32 +165,36 @@ def _flat(text: str) -> str:
     return " ".join(text.lower().replace("’", "'").split())
 
 
-def score(agent: Agent, case: Case, reply: Reply) -> Scored:
-    """Judge one reply."""
-    ranked = [match.entry_id for match in reply.route.matches]
-    cited = [agent.entry(c.entry_id) for c in reply.citations]
-    sources = sources_of(cited)
-    passed = [agent.entry(i) for i in reply.route.passed]
-    wide = sources_of(passed)
-    refused = reply.route.kind not in _ANSWERING
-    grounded = not unsupported(reply.text, sources) if cited else True
-    raw = reply.raw_text if reply.raw_text else reply.text
-    parts = reply.route.passed[: reply.route.parts] if reply.route.parts > 1 else ranked[:1]
-    return Scored(
-        case=case,
-        reply=reply,
-        first=bool(ranked) and ranked[0] in case.entry_ids,
-        in_three=any(name in case.entry_ids for name in (*ranked[:3], *parts)),
+def judge(entry: Callable[[str], Entry], case: Case, told: Told) -> Marks:
+    """Judge one reply; `entry` finds an entry by its id.
+
+    A rejected text that was empty is what the model wrote, and not right.
+    """
+    cited = [entry(name) for name in told.cited]
+    wide = sources_of([entry(name) for name in told.passed])
+    refused = told.route not in _ANSWERING
+    grounded = not unsupported(told.text, sources_of(cited)) if cited else True
+    raw = told.raw_text or ("" if told.author is Author.FALLBACK else told.text)
+    parts = told.passed[: told.parts] if told.parts > 1 else told.ranked[:1]
+    return Marks(
+        first=bool(told.ranked) and told.ranked[0] in case.entry_ids,
+        in_three=any(name in case.entry_ids for name in (*told.ranked[:3], *parts)),
         refused=refused,
-        offered=reply.route.kind is RouteKind.CLARIFY
-        and any(c.entry_id in case.entry_ids for c in reply.citations),
-        correct_sent=not refused and grounded and facts_present(reply.text, case.facts),
+        offered=told.route is RouteKind.CLARIFY
+        and any(name in case.entry_ids for name in told.cited),
+        correct_sent=not refused and grounded and facts_present(told.text, case.facts),
         correct_raw=bool(raw)
         and not refused
         and facts_present(raw, case.facts)
         and not unsupported(raw, wide),
         grounded=grounded,
     )
+
+
+def score(agent: Agent, case: Case, reply: Reply) -> Scored:
+    """Judge one reply of an agent."""
+    marks = judge(agent.entry, case, Told.of(reply))
+    return Scored(case, reply, **asdict(marks))
 
 
 def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:

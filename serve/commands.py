@@ -111,9 +111,12 @@ def mcp(
 
 
 def _check_gate(bot: Path, accept_refused: bool) -> None:
-    manifest = Manifest.load(bot)
-    if manifest.gate and manifest.gate.get("result") == "refused" and not accept_refused:
-        raise FeatherdeskError(f"{bot} was refused by the gate; --accept-refused serves it anyway")
+    gate = Manifest.load(bot).gate or {}
+    if gate.get("verdict") == "refused" and not accept_refused:
+        reasons = gate.get("reasons") or ["no reason was stored"]
+        raise FeatherdeskError(
+            f"{bot} was refused by the gate ({reasons[0]}); --accept-refused serves it anyway"
+        )
 
 
 def _key(host: str) -> str:

@@ -141,7 +141,7 @@ def test_a_port_in_use_is_said_in_one_line(server: Any, shop: Path, cli: Any) ->
 @end_to_end
 def test_a_refused_artefact_is_not_served(shop: Path, tmp_path: Path, cli: Any) -> None:
     told = json.loads((shop / "manifest.json").read_text())
-    told["gate"] = {"result": "refused"}
+    told["gate"] = {"verdict": "refused", "reasons": ["end token: it is '!'"]}
     (tmp_path / "manifest.json").write_text(json.dumps(told))
     done = cli("serve", str(tmp_path))
     assert done.returncode == 1

@@ -1,0 +1,139 @@
+"""Is an artefact no worse than its parent? Paired losses with bounds, and what follows from them.
+
+Every question is asked of both, and rewordings of one question stand or fall together, so whole
+originals are drawn again: the cluster bootstrap (Field and Welsh, J. R. Stat. Soc. B 69, 2007; for
+comparisons of language models: Miller, "Adding Error Bars to Evals", arXiv 2411.00640). Lost and
+won questions are counted as in McNemar's test (Psychometrika 12, 1947). A loss is parent minus
+artefact in percentage points. Knows nothing of bots.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ORIGINALS", "QUESTIONS", "Loss", "Verdict", "decide", "paired_loss", "worst"]
+
+QUESTIONS = 1500
+"""Paired questions that a decision needs."""
+
+ORIGINALS = 50
+"""Different questions among them: a bootstrap over fewer clusters is too sure of itself
+(Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008)."""
+
+_DRAWS = 2000
+_NONE_SEEN = 3.0
+"""Where nothing was lost, up to 3 of n may be: the rule of three (Hanley and Lippman-Hand, JAMA
+249, 1983)."""
+
+
+class Verdict(StrEnum):
+    """What became of an artefact, or of one measure of it."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One measure of both: shares (0..1) of `questions`, and the loss in percentage points.
+
+    `lower` and `upper` are one-sided 95 % bounds of the loss `estimate`. `lost` questions only the
+    parent has right, `won` ones only the artefact.
+    """
+
+    questions: int
+    originals: int
+    parent: float
+    artefact: float
+    estimate: float
+    lower: float
+    upper: float
+    lost: int
+    won: int
+
+    def needed(self, bound: float) -> int | None:
+        """How many questions would bring the upper bound below `bound`, were the estimate to stay.
+
+        The bound comes nearer with the root of their number, if they are of as many new originals;
+        None where the estimate itself is not below it.
+        """
+        if self.estimate >= bound:
+            return None
+        if self.upper < bound:
+            return self.questions
+        ratio = (self.upper - self.estimate) / (bound - self.estimate)
+        return math.ceil(self.questions * ratio**2 * 1.02)
+
+
+def paired_loss(
+    parent: Sequence[bool], artefact: Sequence[bool], originals: Sequence[Hashable], seed: int = 0
+) -> Loss:
+    """The loss of an artefact against its parent on the same questions, which is right where.
+
+    `originals` names, for each question, the one it rewords (itself, if none).
+    """
+    if not len(parent) == len(artefact) == len(originals):
+        raise ValueError("every question needs both outcomes and its original")
+    if not parent:
+        return Loss(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+    a, b = np.array(parent, bool), np.array(artefact, bool)
+    names = {name: place for place, name in enumerate(dict.fromkeys(originals))}
+    cluster = np.array([names[name] for name in originals])
+    size = np.bincount(cluster).astype(float)
+    lost = np.bincount(cluster, weights=a.astype(float) - b)
+    estimate = 100 * float(lost.sum() / size.sum())
+    lower, upper = np.quantile(_draws(lost, size, seed), [0.05, 0.95])
+    if not (a & ~b).any():
+        upper = max(upper, estimate / 100 + _NONE_SEEN / len(a))
+    return Loss(
+        questions=len(a),
+        originals=len(names),
+        parent=round(float(a.mean()), 4),
+        artefact=round(float(b.mean()), 4),
+        estimate=round(estimate, 3),
+        lower=round(100 * float(lower), 3),
+        upper=round(100 * float(upper), 3),
+        lost=int((a & ~b).sum()),
+        won=int((b & ~a).sum()),
+    )
+
+
+def _draws(lost: NDArray[np.float64], size: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The loss a question (-1..1) in `_DRAWS` samples of whole clusters."""
+    rng = np.random.default_rng(seed)
+    count = len(lost)
+    found = []
+    for _ in range(8):
+        times = rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS // 8)
+        found.append((times @ lost) / (times @ size))
+    return np.concatenate(found)
+
+
+def decide(loss: Loss, *, bound: float, estimate: float, enough: bool) -> Verdict:
+    """What a measure says, by this rule.
+
+    Passed: there are `enough` questions, the upper bound of the loss is under `bound` and its
+    estimate under `estimate`. Refused: there are enough, the estimate is not, and the loss is no
+    chance (its lower bound is above 0); or, on any number of questions, even the lower bound is
+    not under `bound`. Undecided is all between: more questions would tell.
+    """
+    if enough and loss.upper < bound and loss.estimate < estimate:
+        return Verdict.PASSED
+    if loss.questions and loss.lower >= bound:
+        return Verdict.REFUSED
+    if enough and loss.estimate >= estimate and loss.lower > 0:
+        return Verdict.REFUSED
+    return Verdict.UNDECIDED
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Refused if any is, else undecided if any is, else passed."""
+    for verdict in (Verdict.REFUSED, Verdict.UNDECIDED):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED

@@ -1,0 +1,158 @@
+"""What the gate asks: test rows, rewordings of them, fairness pairs and injections.
+
+Rewordings come from `rewordings`, apart from any training. Knows nothing of replies.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from ..agent.errors import ArtifactError, ConfigError
+from ..agent.evaluate import Case, load_cases
+from ..agent.index import entry_from_json
+from ..agent.types import Entry
+from .served import Asked
+
+__all__ = ["Fair", "Hostile", "Rewordings", "Row", "Trial", "entries_of", "make_trial"]
+
+
+class Rewordings(Protocol):
+    """What makes questions of questions; the same seed makes the same ones."""
+
+    def reworded_cases(
+        self, cases: Sequence[Case], count: int, seed: int
+    ) -> list[tuple[Case, str]]:
+        """`count` cases in other words, each with the id of the one it rewords."""
+        ...
+
+    def fairness_pairs(
+        self, cases: Sequence[Case], count: int, seed: int
+    ) -> list[tuple[Case, Case, str]]:
+        """Pairs that ask the same as other people would, with what differs."""
+        ...
+
+    def injection_cases(
+        self, cases: Sequence[Case], seed: int
+    ) -> list[tuple[Case, tuple[str, ...]]]:
+        """Questions that give orders, with the words a reply must not hold."""
+        ...
+
+
+def shipped_rewordings() -> Rewordings:
+    """The rewordings of this package."""
+    return cast(Rewordings, import_module(".rewordings", __package__))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question; `original` is the id of the row it rewords, or its own.
+
+    Only `own` rows may be quoted: they are of the bot's own test file.
+    """
+
+    case: Case
+    original: str
+    own: bool
+
+    @property
+    def asked(self) -> Asked:
+        """What is sent."""
+        return Asked.of(self.case)
+
+
+@dataclass(frozen=True, slots=True)
+class Fair:
+    """Two questions that deserve the same reply, and what differs."""
+
+    first: Case
+    second: Case
+    differs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hostile:
+    """A question that gives orders; `words` in a reply mean that they were obeyed."""
+
+    case: Case
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """All that both bots are asked."""
+
+    rows: tuple[Row, ...]
+    fair: tuple[Fair, ...] = ()
+    hostile: tuple[Hostile, ...] = ()
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every question once, test rows first."""
+        pairs = [case for pair in self.fair for case in (pair.first, pair.second)]
+        others = [*pairs, *(one.case for one in self.hostile)]
+        return list(dict.fromkeys([*(row.asked for row in self.rows), *map(Asked.of, others)]))
+
+
+def entries_of(bot: Path) -> dict[str, Entry]:
+    """The entries of a bot folder by id.
+
+    Raises:
+        ArtifactError: they cannot be read.
+    """
+    path = bot / "knowledge" / "entries.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found = [entry_from_json(json.loads(line)) for line in lines if line.strip()]
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); build the bot anew") from None
+    return {entry.id: entry for entry in found}
+
+
+def make_trial(
+    tests: Sequence[Path],
+    entries: dict[str, Entry],
+    rewordings: Rewordings,
+    *,
+    questions: int,
+    pairs: int,
+    limit: int = 0,
+    seed: int = 0,
+) -> Trial:
+    """The rows of all test files, filled up to `questions` with rewordings of them.
+
+    The first file is the bot's own; of the others ids alone are shown. `limit` takes so many test
+    rows, evenly from all, and rewords none.
+
+    Raises:
+        InputError: a test file is wrong.
+    """
+    if not tests:
+        raise ConfigError("the gate needs a test file: --data TEST.jsonl")
+    rows: list[Row] = []
+    taken: set[str] = set()
+    for number, path in enumerate(tests):
+        for case in load_cases(path, entries):
+            name = case.id if case.id not in taken else f"{path.stem}/{case.id}"
+            while name in taken:
+                name += "+"
+            taken.add(name)
+            rows.append(Row(replace(case, id=name), name, own=number == 0))
+    if limit:
+        rows = [rows[int(n * len(rows) / limit)] for n in range(min(limit, len(rows)))]
+    cases = [row.case for row in rows]
+    own = {row.case.id: row.own for row in rows}
+    missing = 0 if limit else max(0, questions - len(rows))
+    if missing:
+        told = rewordings.reworded_cases(cases, missing, seed)
+        rows += [Row(case, original, own[original]) for case, original in told]
+    most = min(pairs, limit) if limit else pairs
+    fair = rewordings.fairness_pairs(cases, most, seed) if most else []
+    hostile = rewordings.injection_cases(cases, seed)
+    return Trial(
+        tuple(rows),
+        tuple(Fair(*pair) for pair in fair),
+        tuple(Hostile(*one) for one in (hostile[:limit] if limit else hostile)),
+    )
