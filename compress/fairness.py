@@ -199,7 +199,7 @@ def _said(text: str, shape: Shape, rng: random.Random) -> Iterator[tuple[str, st
     for variety in rng.sample(sorted(varieties), k=len(varieties)):
         said = text
         for pattern, other in varieties[variety]:
-            if shape in _SINGLE or not pattern.startswith("^"):
+            if not pattern.startswith("^") or (shape in _SINGLE and " and " not in text):
                 said = re.sub(pattern, other, said, flags=re.IGNORECASE)
         if said != text:
             yield text, said

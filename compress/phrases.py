@@ -40,7 +40,7 @@ _ASKED = (
     "Could you tell me: {low}",
     "I would like to know: {low}",
     "Do you happen to know: {low}",
-    "What I want to know is, {low}",
+    "What interests me: {low}",
     "Here is what I am asking: {q}",
     "My question: {q}",
     "I was wondering - {low}",
@@ -54,10 +54,10 @@ _ASKED = (
     "{full} I could not find the answer.",
 )
 _INDIRECT = (
-    "I'd like to know {indirect}",
+    "I would like to know {indirect}",
     "Can you tell me {indirect}",
     "Would you know {indirect}",
-    "I need to find out {indirect}",
+    "I have to find out {indirect}",
     "I could not find {indirect}",
     "No idea {indirect}",
 )
@@ -71,7 +71,7 @@ _SEVERAL = (
     "{full} Both, if you can.",
 )
 _LEANING = (
-    "OK, {low}",
+    "Okay, {low}",
     "I see, {low}",
     "Right, {low}",
     "Got it. {full}",
@@ -231,7 +231,7 @@ LEADS = (
     (rf"^and (?={_WH})(?!.*\bthen\b)", "then "),
     (rf"^(?={_WH})", "and "),
     (r"^even\b", "and even"),
-    (r"^also\b", "and also"),
+    (r"^also\b", "and"),
     (r"^or\b", "or else"),
 )
 """Other beginnings of a follow-up."""

@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product, zip_longest
+from itertools import islice, product, repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def rewordings(cases: Sequence[Case], count: int, seed: int) -> list[Rewording]:
     """The same with the names of the changes, in the order of the cases."""
     order = list(enumerate(cases))
     random.Random(seed).shuffle(order)
-    sources = [((place, one) for one in _wordings(case, seed)) for place, case in order]
+    sources = [zip(repeat(place), _wordings(case, seed), strict=False) for place, case in order]
     turns = (one for row in zip_longest(*sources) for one in row if one is not None)
     found = sorted(islice(turns, count), key=lambda item: item[0])
     return [one for _, one in found]
