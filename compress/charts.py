@@ -11,6 +11,10 @@ from dataclasses import dataclass
 __all__ = ["Bar", "Interval", "Point", "bars", "heat", "intervals", "scatter"]
 
 
+_BAR = 236
+"""Width of a bar of the full value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A bar: its name, its value and how that is told; `tone` is `plain`, `base` or `result`."""
@@ -51,15 +55,16 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
     parts = []
     for place, row in enumerate(rows):
         y = place * line
-        width = max(1.0, 300 * row.value / most)
+        width = max(1.0, _BAR * row.value / most)
         parts.append(
             f"<text class='name' x='0' y='{y + 10}'>{_safe(row.name)}</text>"
-            f"<text class='value' x='300' y='{y + 10}' text-anchor='end'>{_safe(row.told)}</text>"
-            f"<rect class='track' x='0' y='{y + 15}' width='300' height='7' rx='3.5'/>"
+            f"<text class='value' x='{_BAR}' y='{y + 10}' text-anchor='end'>"
+            f"{_safe(row.told)}</text>"
+            f"<rect class='track' x='0' y='{y + 15}' width='{_BAR}' height='7' rx='3.5'/>"
             f"<rect class='bar {row.tone}' x='0' y='{y + 15}' width='{width:.1f}' height='7' "
             "rx='3.5'/>"
         )
-    return _svg(title, 300, line * len(rows) - 4, "".join(parts), "bars")
+    return _svg(title, _BAR, line * len(rows) - 4, "".join(parts), "bars")
 
 
 def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
@@ -111,20 +116,20 @@ def _named(
 ) -> list[str]:
     """Dots with their names; a name that would lie on another is moved up or down."""
     taken: list[tuple[float, float, float]] = []
-    parts = []
+    dots, parts = [], []
     for point, (x, y) in sorted(zip(points, places, strict=True), key=lambda pair: pair[1][1]):
         wide = 6.6 * len(point.name)
         left = x - 11 - wide if x + 11 + wide > edge else x + 11
-        line = y + 4
+        line = y - 6
         while any(abs(line - t) < 14 and left < b and a < left + wide for a, b, t in taken):
             line += 14
         taken.append((left, left + wide, line))
         radius = 6 if point.tone == "plain" else 8
+        dots.append(f"<circle class='dot {point.tone}' cx='{x:.1f}' cy='{y:.1f}' r='{radius}'/>")
         parts.append(
-            f"<circle class='dot {point.tone}' cx='{x:.1f}' cy='{y:.1f}' r='{radius}'/>"
             f"<text class='label' x='{left:.1f}' y='{line:.1f}'>{_safe(point.name)}</text>"
         )
-    return parts
+    return parts + dots
 
 
 def intervals(title: str, rows: Sequence[Interval]) -> str:

@@ -4,8 +4,9 @@ Knows nothing of how anything was measured; see `proofs` for gate, damage and ch
 """
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from typing import Any
 
 from .charts import Bar, Point, bars, scatter
 from .figures import FIGURES, Figure, shown
@@ -57,9 +58,10 @@ def page(run: RunReport) -> str:
     )
 
 
-def figure(body: str, command: str, title: str = "", kind: str = "") -> str:
+def figure(body: str, command: str, title: str = "", kind: str = "", unit: str = "") -> str:
     """A chart or table in its frame, with the command that made it."""
-    head = f"<h3>{_ESCAPE(title)}</h3>" if title else ""
+    small = f" <small>{_ESCAPE(unit)}</small>" if unit else ""
+    head = f"<h3>{_ESCAPE(title)}{small}</h3>" if title else ""
     foot = f"<figcaption><code>{_ESCAPE(command)}</code></figcaption>" if command else ""
     return f"<figure class='{kind}'>{head}{body}{foot}</figure>"
 
@@ -69,10 +71,15 @@ def against(one: Figure, value: float | None, base: float | None) -> str:
     if value is None or base is None:
         return ""
     if one.share:
-        return f"{100 * (value - base):+.1f} points"
+        return _signed(100 * (value - base), 1) + " points"
     if one.unit == "":
-        return f"{value - base:+.{one.digits}f}"
+        return _signed(value - base, one.digits)
     return f"{value / base:.2f}×" if base else ""
+
+
+def _signed(value: float, digits: int) -> str:
+    told = f"{value:+.{digits}f}".replace("-", "−")
+    return told if float(told.replace("−", "-")) else "±0"
 
 
 def tone(one: Figure, value: float | None, base: float | None) -> str:
@@ -114,7 +121,7 @@ def _sentence(run: RunReport) -> str:
     )
     return (
         f"{text} instead of {base.size_mb:.1f} MB. Against the unpruned int4 export the first "
-        f"word comes after {first:.2f} of the time, answers are written {rate:.2f} times as fast, "
+        f"word takes {first:.2f} of the time, answers are written {rate:.2f} times as fast, "
         f"and {answers}."
     )
 
@@ -124,7 +131,7 @@ def _keys(run: RunReport) -> str:
     if result is None:
         return ""
     cards = "".join(_key(run, _BY_KEY[key], result) for key in _KEYS)
-    return f"<div class='grid' style='margin-top:1.6rem'>{cards}</div>"
+    return f"<div class='grid keys'>{cards}</div>"
 
 
 def _key(run: RunReport, one: Figure, result: Measured) -> str:
@@ -132,26 +139,27 @@ def _key(run: RunReport, one: Figure, result: Measured) -> str:
     number, _, unit = shown(one, value).partition(" ")
     lines = []
     base = one.read(run.unpruned) if run.unpruned else None
+    link = "against" if one.share else "of"
     if base is not None:
-        lines.append(
-            f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span> "
-            f"of the unpruned int4 export, {shown(one, base)}"
-            if not one.share
-            else f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span>"
-            f" against the unpruned int4 export, {shown(one, base)}"
-        )
+        chip = f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span>"
+        lines.append(f"{chip} {link} the unpruned int4 export, {_kept(shown(one, base))}")
     if one.key == "size" and value is not None:
         lines.append(
             f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB Q4_1 file"
         )
     whole = run.fp32_mb if one.key == "size" else one.read(run.fp32) if run.fp32 else None
     if whole and value is not None:
-        lines.append(f"[{against(one, value, whole)} fp32, {shown(one, whole)}]")
+        lines.append(f"[{against(one, value, whole)} {link} fp32, {_kept(shown(one, whole))}]")
     return (
         f"<div class='card key'><div class='what'>{_name(one, result)}</div>"
         f"<div class='now'>{number} <small>{unit}</small></div>"
         f"<div class='against'>{'<br>'.join(lines)}</div></div>"
     )
+
+
+def _kept(text: str) -> str:
+    """A number and its unit on one line."""
+    return text.replace(" ", "\u00a0")
 
 
 def _steps(run: RunReport) -> str:
@@ -170,9 +178,19 @@ def _command(command: str) -> str:
 
 def _pairs(stage: Stage) -> str:
     """Settings, and what the step told of itself; long lists are left to report.json."""
-    settings = ", ".join(f"{k} {v}" for k, v in stage.settings.items() if v not in ("", (), []))
-    told = ", ".join(f"{k} {v}" for k, v in stage.told.items() if len(str(v)) <= 60)
-    return _ESCAPE(settings) + (f"<br>→ {_ESCAPE(told)}" if told else "")
+    return _chips(stage.settings) + (f"<div>→ {_chips(stage.told)}</div>" if stage.told else "")
+
+
+def _chips(told: Mapping[str, Any], before: str = "") -> str:
+    parts = []
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            parts.append(_chips(value, f"{before}{name} "))
+        elif value not in ("", (), []) and len(str(value)) <= 60:
+            value = f"{value:,}" if isinstance(value, int) else value
+            label = f"{before}{name}".replace("_", " ")
+            parts.append(f"<span class='fact'>{_ESCAPE(label)} <b>{_ESCAPE(str(value))}</b></span>")
+    return " ".join(parts)
 
 
 def _took(seconds: float) -> str:
@@ -188,9 +206,9 @@ def _charts(run: RunReport) -> str:
     for key in _CHARTED:
         one = _BY_KEY[key]
         rows = [(name, one.read(told), mark) for name, told, mark in sides]
-        drawn = [Bar(n, v, shown(one, v), mark) for n, v, mark in rows if v is not None]
+        drawn = [Bar(n, v, _number(one, v), mark) for n, v, mark in rows if v is not None]
         if drawn:
-            cards.append(figure(bars(one.name, drawn), "", _name(one, last)))
+            cards.append(figure(bars(one.name, drawn), "", _name(one, last), unit=one.unit))
     return (
         "<p class='soft'>The unpruned int4 export in blue, the result in green. Steps before the "
         "export are measured as the int4 export of what they leave.</p>"
@@ -214,11 +232,11 @@ def _table(run: RunReport) -> str:
     rows = []
     for one in FIGURES:
         if one.key in _GROUPS:
-            rows.append(
-                f"<tr class='group'><th>{_GROUPS[one.key]}</th>{'<td></td>' * len(sides)}</tr>"
-            )
+            wide = len(sides) + 1
+            rows.append(f"<tr class='group'><th colspan='{wide}'>{_GROUPS[one.key]}</th></tr>")
         cells = "".join(_cell(one, told, run.unpruned, mark) for _, told, mark in sides)
-        rows.append(f"<tr><td>{_name(one, sides[-1][1])}</td>{cells}</tr>")
+        name = f"{_name(one, sides[-1][1])}<small>{one.unit}</small>"
+        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return (
         "<p class='soft'>Medians; below them the ratio to the unpruned int4 export (points for "
         "shares and scores) and the extremes.</p>"
@@ -233,24 +251,37 @@ def _cell(one: Figure, told: Measured, base: Measured | None, mark: str) -> str:
     spread = one.spread(told)
     notes = []
     if base is not None and told is not base and (ratio := against(one, value, before)):
-        notes.append(f"<span class='{tone(one, value, before)}'>{ratio}</span>")
+        notes.append(f"<small class='{tone(one, value, before)}'>{ratio}</small>")
     if spread is not None and spread.of:
-        notes.append(f"{spread.low:,.{one.digits}f} to {spread.high:,.{one.digits}f}")
-    return (
-        f"<td class='{mark}'>{shown(one, value)}<small>{' · '.join(notes) or '&nbsp;'}</small></td>"
-    )
+        low, high = (f"{end:,.{one.digits}f}" for end in (spread.low, spread.high))
+        notes.append(f"<small>{low}–{high}</small>")
+    return f"<td class='{mark}'>{_number(one, value)}{''.join(notes)}</td>"
+
+
+def _number(one: Figure, value: float | None) -> str:
+    """A value where its unit stands elsewhere."""
+    return shown(one, value).removesuffix(one.unit).strip()
 
 
 def pareto_points(run: RunReport, x: Figure) -> list[Point]:
-    """Everything measured as a point of `x` and correctness; the front is marked."""
+    """What may be offered as a point of `x` and correctness; the front is marked.
+
+    fp32 would leave no room for the rest, and what was pruned and not healed is no result.
+    """
+    whole = [(n, told, mark) for n, told, mark in _sides(run) if _offered(run, told)]
     alone = [(stage.name, stage.measured, "plain") for stage in run.techniques if stage.measured]
-    sides = [*_sides(run), *alone]
+    sides = [*whole, *alone]
     values = [(x.read(told) or 0.0, 100 * told.quality.correct) for _, told, _ in sides]
     best = set(front([(v if x.better == "less" else -v, -right) for v, right in values]))
     return [
         Point(name, *values[place], mark, place in best)
         for place, (name, _, mark) in enumerate(sides)
     ]
+
+
+def _offered(run: RunReport, told: Measured) -> bool:
+    pruned = [stage.measured for stage in run.stages if stage.kind == "prune"]
+    return told is not run.fp32 and (told is run.result or all(told is not one for one in pruned))
 
 
 def _pareto(run: RunReport) -> str:
@@ -263,7 +294,8 @@ def _pareto(run: RunReport) -> str:
         charts.append(figure(drawn, run.result.command, _BY_KEY[key].name, "wide"))
     return (
         "<p class='soft'>Up and to the left is better; nothing beats what lies on the dashed "
-        f"line.</p>{''.join(charts)}"
+        "line. fp32 and what is pruned but not healed are left out; they stand in the table."
+        f"</p>{''.join(charts)}"
     )
 
 
