@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 
+from ..agent.artifacts import atomic_folder, place
 from ..agent.errors import ConfigError
 from ..agent.plugins import load
 from .architecture import open_model, shape_of
@@ -78,6 +79,15 @@ class Workshop:
     def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
         """Prune or heal on, export, and ask the held questions."""
         began = monotonic()
+        generator = self.generator(candidate)
+        healed_s = 0.0
+        if candidate.pruned or not generator.exists():  # the same for any number of threads
+            healed_s = self._make(candidate, rung, minutes)
+        few = candidate.pruned and not self._weights(candidate).exists()
+        return self._trial(candidate, rung, generator, few, monotonic() - began, healed_s)
+
+    def _make(self, candidate: Candidate, rung: int, minutes: float) -> float:
+        """Write the generator of a candidate; returns seconds of healing."""
         weights = self._weights(candidate)
         source = weights if weights.exists() else self.task.parent
         steps: list[tuple[str, Step]] = []
@@ -85,24 +95,21 @@ class Workshop:
             steps += pruning_of(candidate, self._order() if candidate.layers else ())
         if minutes:
             steps.append(("heal", self._heal(candidate, minutes)))
+        steps.append(("export", self.exporter(candidate)))
         work = self.folder / "work" / f"{_made(candidate)}-{rung}"
-        export = ("export", self.exporter(candidate))
-        done = run_steps(
-            [*steps, export], source, work, replace(self.task, scratch=work / "scratch")
-        )
+        done = run_steps(steps, source, work, replace(self.task, scratch=work / "scratch"))
         healed = [one for one in done if one.name == "heal"]
-        if healed:
-            self._learn(healed[-1].measured, weights, healed[-1].folder)
-        generator = self._kept(candidate, done[-1].folder)
+        for one in healed:
+            self._learn(one.measured, weights, one.folder)
+        target = self.generator(candidate)
+        with atomic_folder(target) as fresh:
+            place(done[-1].folder, fresh)
         shutil.rmtree(work, ignore_errors=True)
-        few = candidate.pruned and not (healed or weights.exists())
-        return self._trial(
-            candidate, rung, generator, few, monotonic() - began, sum(one.seconds for one in healed)
-        )
+        return sum(one.seconds for one in healed)
 
     def drop(self, candidate: Candidate) -> None:
-        """Remove its weights; the export stays to be looked at."""
-        shutil.rmtree(self._weights(candidate).parent, ignore_errors=True)
+        """Remove its weights, which are large; the export stays to be looked at."""
+        shutil.rmtree(self._weights(candidate), ignore_errors=True)
 
     def generator(self, candidate: Candidate) -> Path:
         """Where the last export of a candidate lies."""
@@ -113,20 +120,12 @@ class Workshop:
         return self._order()
 
     def _weights(self, candidate: Candidate) -> Path:
-        return self.folder / "weights" / _made(candidate) / "model"
-
-    def _kept(self, candidate: Candidate, made: Path) -> Path:
-        target = self.generator(candidate)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(made, target)
-        return target
+        return self.folder / "weights" / _made(candidate)
 
     def _learn(self, told: Mapping[str, object], weights: Path, healed: Path) -> None:
         """Keep the healed weights to heal on from, and how fast this machine heals."""
-        shutil.rmtree(weights.parent, ignore_errors=True)
-        weights.parent.mkdir(parents=True)
-        shutil.copytree(healed, weights)
+        with atomic_folder(weights) as fresh:
+            place(healed, fresh)
         (self.folder / "healing.json").write_text(json.dumps({"rate": told["tokens_per_s"]}))
 
     def _heal(self, candidate: Candidate, minutes: float) -> Heal:
