@@ -31,6 +31,7 @@ _HELP = {
     "init": "Start a bot from a FAQ file.",
     "mcp": "The bot as tools for other agents.",
     "models": "The catalogue of base models.",
+    "plan": "Which compression fits this machine.",
     "plugins": "What is registered, and by whom.",
     "quantize": "Round a model's weights, with proof.",
     "serve": "The chat page and the API.",

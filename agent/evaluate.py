@@ -19,6 +19,7 @@ from .commands import history_of, read_questions
 from .engine import Agent
 from .errors import InputError
 from .grounding import sources_of, unsupported
+from .overlap import overlap
 from .progress import track
 from .types import Author, Entry, Reply, RouteKind, Turn
 
@@ -268,29 +269,7 @@ def _rate(values: Sequence[bool]) -> dict[str, float]:
 def _text_metrics(scored: Sequence[Scored]) -> dict[str, float]:
     """BLEU, chrF and ROUGE-L against reference answers, where rows and libraries have them."""
     pairs = [(s.reply.text, s.case.answer) for s in scored if s.case.answer and not s.refused]
-    if not pairs:
-        return {}
-    try:
-        import sacrebleu
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        return {}
-    told, wanted = [p[0] for p in pairs], [[p[1] for p in pairs]]
-    scorer = RougeScorer(["rougeL"], tokenizer=_Characters())
-    rouge = np.mean([scorer.score(w, t)["rougeL"].fmeasure for t, w in pairs])
-    return {
-        "bleu": round(sacrebleu.corpus_bleu(told, wanted).score, 2),
-        "chrf": round(sacrebleu.corpus_chrf(told, wanted).score, 2),
-        "rouge_l": round(float(rouge), 4),
-    }
-
-
-class _Characters:
-    """Words for rouge-score: Latin words whole, CJK one by one (its own drops them)."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """The tokens of a text."""
-        return re.findall(r"[一-鿿]|[^\W一-鿿]+", text.lower())
+    return overlap([told for told, _ in pairs], [wanted for _, wanted in pairs])
 
 
 def _latency(scored: Sequence[Scored]) -> dict[str, float]:

@@ -1,0 +1,345 @@
+"""The report as one page that opens from disk: text, tables, charts, and no outside address.
+
+Knows nothing of how anything was measured; see `proofs` for gate, damage and changes.
+"""
+
+import html
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from .charts import Bar, Point, bars, scatter
+from .figures import FIGURES, Figure, shown
+from .measured import Measured
+from .pareto import front
+from .proofs import changes, damage, gate
+from .report import RunReport, Stage, columns
+
+__all__ = ["against", "figure", "page", "pareto_points", "tone"]
+
+_KEYS = ("size", "first", "characters", "resident", "correct", "joules")
+_CHARTED = (
+    "size", "resident", "first", "first8", "prefill", "prefill8", "decode", "decode8",
+    "characters", "correct", "refused", "bleu", "rouge", "chrf", "nats", "joules",
+)  # fmt: skip
+_GROUPS = {"size": "Size and memory", "first": "Speed", "correct": "Answers", "joules": "Energy"}
+_BY_KEY = {one.key: one for one in FIGURES}
+_ESCAPE = html.escape
+
+
+def page(run: RunReport) -> str:
+    """The whole page."""
+    sections = [
+        ("result", "", _keys(run)),
+        ("steps", "Step by step", _steps(run)),
+        ("effects", "What each step did", _charts(run)),
+        ("figures", "All figures", _table(run)),
+        ("pareto", "Size and speed against correctness", _pareto(run)),
+        ("gate", "The gate", gate(run)),
+        ("damage", "Where it hurt", damage(run)),
+        ("changes", "The ten worst changes", changes(run)),
+        ("techniques", "Each technique alone and together", _techniques(run)),
+        ("method", "How it was measured", _method(run)),
+    ]
+    told = [(name, title, body) for name, title, body in sections if body]
+    links = "".join(f"<a href='#{name}'>{title}</a>" for name, title, _ in told if title)
+    body = "".join(
+        f"<section id='{name}'>{f'<h2>{title}</h2>' if title else ''}{body}</section>"
+        for name, title, body in told
+    )
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_ESCAPE(run.name)}: compression report</title><style>{style}</style></head>"
+        f"<body><main>{_head(run)}<nav>{links}</nav>{body}"
+        f"<footer>Featherdesk, {_ESCAPE(run.created)}. The same as data: "
+        "<a href='report.json'>report.json</a>.</footer></main></body></html>\n"
+    )
+
+
+def figure(body: str, command: str, title: str = "", kind: str = "", unit: str = "") -> str:
+    """A chart or table in its frame, with the command that made it."""
+    small = f" <small>{_ESCAPE(unit)}</small>" if unit else ""
+    head = f"<h3>{_ESCAPE(title)}{small}</h3>" if title else ""
+    foot = f"<figcaption><code>{_ESCAPE(command)}</code></figcaption>" if command else ""
+    return f"<figure class='{kind}'>{head}{body}{foot}</figure>"
+
+
+def against(one: Figure, value: float | None, base: float | None) -> str:
+    """How a value stands to its base: a ratio, or a difference for what is a score."""
+    if value is None or base is None:
+        return ""
+    if one.share:
+        return _signed(100 * (value - base), 1) + " points"
+    if one.unit == "":
+        return _signed(value - base, one.digits)
+    return f"{value / base:.2f}×" if base else ""
+
+
+def _signed(value: float, digits: int) -> str:
+    told = f"{value:+.{digits}f}".replace("-", "−")
+    return told if float(told.replace("−", "-")) else "±0"
+
+
+def tone(one: Figure, value: float | None, base: float | None) -> str:
+    """`good` or `bad` where a value differs from its base by more than a hundredth of it."""
+    if value is None or base is None or abs(value - base) <= 0.01 * abs(base):
+        return ""
+    return "good" if (value < base) == (one.better == "less") else "bad"
+
+
+def _head(run: RunReport) -> str:
+    verdict = str(run.gate.get("verdict", "undecided")) if run.gate else ""
+    named = verdict if verdict in {"passed", "refused"} else "undecided"
+    pill = (
+        f"<span class='pill {named}'>gate: {_ESCAPE(verdict)}</span>"
+        if verdict
+        else ("<span class='pill open'>not gated</span>")
+    )
+    return (
+        f"<p class='eyebrow'>Compression report</p><h1>{_ESCAPE(run.name)}</h1>{pill}"
+        f"<p class='lead' style='margin-top:1rem'>{_sentence(run)}</p>"
+    )
+
+
+def _sentence(run: RunReport) -> str:
+    """The result in one sentence."""
+    result, base = run.result, run.unpruned
+    if result is None:
+        return "Nothing was measured."
+    text = f"<b>{_ESCAPE(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
+    if base is None:
+        return text + f", {100 * result.quality.correct:.1f} % of the answers correct."
+    first = result.first_token_ms.median / base.first_token_ms.median
+    rate = result.characters.median / base.characters.median
+    lost = 100 * (base.quality.correct - result.quality.correct)
+    answers = (
+        f"it answers {lost:.1f} points fewer questions correctly"
+        if lost >= 0.05
+        else "no fewer of its answers are correct"
+    )
+    return (
+        f"{text} instead of {base.size_mb:.1f} MB. Against the unpruned int4 export the first "
+        f"word takes {first:.2f} of the time, answers are written {rate:.2f} times as fast, "
+        f"and {answers}."
+    )
+
+
+def _keys(run: RunReport) -> str:
+    result = run.result
+    if result is None:
+        return ""
+    cards = "".join(_key(run, _BY_KEY[key], result) for key in _KEYS)
+    return f"<div class='grid keys'>{cards}</div>"
+
+
+def _key(run: RunReport, one: Figure, result: Measured) -> str:
+    value = one.read(result)
+    number, _, unit = shown(one, value).partition(" ")
+    lines = []
+    base = one.read(run.unpruned) if run.unpruned else None
+    link = "against" if one.share else "of"
+    if base is not None:
+        chip = f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span>"
+        lines.append(f"{chip} {link} the unpruned int4 export, {_kept(shown(one, base))}")
+    if one.key == "size" and value is not None:
+        lines.append(
+            f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB Q4_1 file"
+        )
+    whole = run.fp32_mb if one.key == "size" else one.read(run.fp32) if run.fp32 else None
+    if whole and value is not None:
+        lines.append(f"[{against(one, value, whole)} {link} fp32, {_kept(shown(one, whole))}]")
+    return (
+        f"<div class='card key'><div class='what'>{_name(one, result)}</div>"
+        f"<div class='now'>{number} <small>{unit}</small></div>"
+        f"<div class='against'>{'<br>'.join(lines)}</div></div>"
+    )
+
+
+def _kept(text: str) -> str:
+    """A number and its unit on one line."""
+    return text.replace(" ", "\u00a0")
+
+
+def _steps(run: RunReport) -> str:
+    items = "".join(
+        f"<li class='card'><div><b>{_ESCAPE(stage.name)}</b> "
+        f"<span class='soft'>{_ESCAPE(stage.kind)}</span><div class='soft'>{_pairs(stage)}</div>"
+        f"{_command(stage.command)}</div><span class='took'>{_took(stage.seconds)}</span></li>"
+        for stage in run.stages
+    )
+    return f"<ol class='steps'>{items}</ol>" if items else ""
+
+
+def _command(command: str) -> str:
+    return f"<figcaption><code>{_ESCAPE(command)}</code></figcaption>" if command else ""
+
+
+def _pairs(stage: Stage) -> str:
+    """Settings, and what the step told of itself; long lists are left to report.json."""
+    return _chips(stage.settings) + (f"<div>→ {_chips(stage.told)}</div>" if stage.told else "")
+
+
+def _chips(told: Mapping[str, Any], before: str = "") -> str:
+    parts = []
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            parts.append(_chips(value, f"{before}{name} "))
+        elif value not in ("", (), []) and len(str(value)) <= 60:
+            value = f"{value:,}" if isinstance(value, int) else value
+            label = f"{before}{name}".replace("_", " ")
+            parts.append(f"<span class='fact'>{_ESCAPE(label)} <b>{_ESCAPE(str(value))}</b></span>")
+    return " ".join(parts)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _charts(run: RunReport) -> str:
+    sides = _sides(run)
+    if not sides:
+        return ""
+    last = sides[-1][1]
+    cards = []
+    for key in _CHARTED:
+        one = _BY_KEY[key]
+        rows = [(name, one.read(told), mark) for name, told, mark in sides]
+        drawn = [Bar(n, v, _number(one, v), mark) for n, v, mark in rows if v is not None]
+        if drawn:
+            cards.append(figure(bars(one.name, drawn), "", _name(one, last), unit=one.unit))
+    return (
+        "<p class='soft'>The unpruned int4 export in blue, the result in green. Steps before the "
+        "export are measured as the int4 export of what they leave.</p>"
+        f"<div class='grid charts'>{''.join(cards)}</div>"
+        f"<figcaption>All of them: <code>{_ESCAPE(last.command)}</code></figcaption>"
+    )
+
+
+def _sides(run: RunReport) -> list[tuple[str, Measured, str]]:
+    """What stands side by side, with its tone."""
+    told = columns(run)
+    marks = {id(run.result): "result", id(run.unpruned): "base"}
+    return [(name, one, marks.get(id(one), "plain")) for name, one in told]
+
+
+def _table(run: RunReport) -> str:
+    sides = _sides(run)
+    if not sides:
+        return ""
+    head = "".join(f"<th class='{mark}'>{_ESCAPE(name)}</th>" for name, _, mark in sides)
+    rows = []
+    for one in FIGURES:
+        if one.key in _GROUPS:
+            wide = len(sides) + 1
+            rows.append(f"<tr class='group'><th colspan='{wide}'>{_GROUPS[one.key]}</th></tr>")
+        cells = "".join(_cell(one, told, run.unpruned, mark) for _, told, mark in sides)
+        name = f"{_name(one, sides[-1][1])}<small>{one.unit}</small>"
+        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
+    return (
+        "<p class='soft'>Medians; below them the ratio to the unpruned int4 export (points for "
+        "shares and scores) and the extremes.</p>"
+        f"<div class='card scroll'><table><thead><tr><th></th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<figcaption><code>{_ESCAPE(sides[-1][1].command)}</code></figcaption>"
+    )
+
+
+def _cell(one: Figure, told: Measured, base: Measured | None, mark: str) -> str:
+    value, before = one.read(told), one.read(base) if base else None
+    spread = one.spread(told)
+    notes = []
+    if base is not None and told is not base and (ratio := against(one, value, before)):
+        notes.append(f"<small class='{tone(one, value, before)}'>{ratio}</small>")
+    if spread is not None and spread.of:
+        low, high = (f"{end:,.{one.digits}f}" for end in (spread.low, spread.high))
+        notes.append(f"<small>{low}–{high}</small>")
+    return f"<td class='{mark}'>{_number(one, value)}{''.join(notes)}</td>"
+
+
+def _number(one: Figure, value: float | None) -> str:
+    """A value where its unit stands elsewhere."""
+    return shown(one, value).removesuffix(one.unit).strip()
+
+
+def pareto_points(run: RunReport, x: Figure) -> list[Point]:
+    """What may be offered as a point of `x` and correctness; the front is marked.
+
+    fp32 would leave no room for the rest, and what was pruned and not healed is no result.
+    """
+    whole = [(n, told, mark) for n, told, mark in _sides(run) if _offered(run, told)]
+    alone = [(stage.name, stage.measured, "plain") for stage in run.techniques if stage.measured]
+    sides = [*whole, *alone]
+    values = [(x.read(told) or 0.0, 100 * told.quality.correct) for _, told, _ in sides]
+    best = set(front([(v if x.better == "less" else -v, -right) for v, right in values]))
+    return [
+        Point(name, *values[place], mark, place in best)
+        for place, (name, _, mark) in enumerate(sides)
+    ]
+
+
+def _offered(run: RunReport, told: Measured) -> bool:
+    pruned = [stage.measured for stage in run.stages if stage.kind == "prune"]
+    return told is not run.fp32 and (told is run.result or all(told is not one for one in pruned))
+
+
+def _pareto(run: RunReport) -> str:
+    if not run.result:
+        return ""
+    charts = []
+    for key, label in (("size", "MB on disk"), ("first", "ms to the first token")):
+        points = pareto_points(run, _BY_KEY[key])
+        drawn = scatter(_BY_KEY[key].name, points, label, "% of answers correct")
+        charts.append(figure(drawn, run.result.command, _BY_KEY[key].name, "wide"))
+    return (
+        "<p class='soft'>Up and to the left is better; nothing beats what lies on the dashed "
+        "line. fp32 and what is pruned but not healed are left out; they stand in the table."
+        f"</p>{''.join(charts)}"
+    )
+
+
+def _techniques(run: RunReport) -> str:
+    if not run.techniques:
+        return ""
+    keys = [
+        _BY_KEY[key] for key in ("size", "first", "characters", "peak", "correct", "chrf", "nats")
+    ]
+    head = "".join(f"<th>{_ESCAPE(one.name)}</th>" for one in keys)
+    rows = "".join(
+        f"<tr><td>{_ESCAPE(stage.name)}<small class='soft'>{_took(stage.seconds)}</small></td>"
+        + "".join(_cell(one, stage.measured, run.unpruned, "") for one in keys)
+        + "</tr>"
+        for stage in run.techniques
+        if stage.measured
+    )
+    return (
+        f"<div class='card scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}"
+        f"</tbody></table></div>{_command(run.commands.get('techniques', ''))}"
+    )
+
+
+def _method(run: RunReport) -> str:
+    result = run.result
+    lines = [f"Made by <code>{_ESCAPE(run.command)}</code> on {_ESCAPE(run.machine)}."]
+    if result is not None:
+        lines += [
+            f"{result.questions} held questions, greedy, each generator in a process of its own, "
+            "all of them asked in turn question by question: compare ratios. MB are 10⁶ bytes; "
+            f"resident memory holds {result.bare_mb:.0f} MB of Python before the generator opens.",
+            "Correct: no refusal; every number, price, date, link and name of the target stands in "
+            "the answer, every one of the answer in the target or its entries, and half of the "
+            "target's words. The gate judges what is sent to customers instead.",
+            f"Energy: {_ESCAPE(result.energy)}.",
+        ]
+    lines += [_ESCAPE(note) for note in run.notes]
+    return _paragraphs(lines)
+
+
+def _paragraphs(lines: Iterable[str]) -> str:
+    return "".join(f"<p>{line}</p>" for line in lines)
+
+
+def _name(one: Figure, told: Measured) -> str:
+    users = told.crowd.users if told.crowd else 8
+    return _ESCAPE(one.name.format(users=users))

@@ -1,0 +1,167 @@
+"""`featherdesk plan`: which compression fits this machine, measured here, in the time given."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from ..agent.errors import FeatherdeskError, MissingExtraError
+from .planner import Budget, Plan
+
+__all__ = ["plan"]
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--max-mb", type=click.FloatRange(0), default=0.0, help="Generator folder, MB.")
+@click.option("--max-ms", type=click.FloatRange(0), default=0.0, help="First token, with --users.")
+@click.option("--users", type=click.IntRange(1), default=1, show_default=True, help="At once.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=90.0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write [MODEL-plan].")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Rows (.jsonl) or text.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(
+    model: str,
+    *,
+    max_mb: float,
+    max_ms: float,
+    users: int,
+    minutes: float,
+    out: Path | None,
+    calibration: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure candidates on this machine and pick a recipe, or none.
+
+    Ends in the minutes it is given. Run again, it goes on with what was measured before and with
+    the minutes that were left. `featherdesk compress MODEL --recipe DIR/plan.toml` makes the pick.
+    """
+    budget = Budget(max_mb, max_ms, users, minutes)
+    for package in ("torch", "transformers"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+    folder = out or Path(f"{Path(model).name}-plan")
+    told, text = _run(model, budget, folder, calibration, seed)
+    click.echo(json.dumps(told) if as_json else text)
+    if told["pick"] is None:
+        raise FeatherdeskError(f"{told['reason']}; everything tried is in {folder}/plan.json")
+
+
+def _run(
+    model: str, budget: Budget, folder: Path, calibration: Path | None, seed: int
+) -> tuple[dict[str, object], str]:
+    """Plan, and write the files; what --json prints, and the table."""
+    from . import planner
+    from .architecture import shape_of
+    from .assemble import assemble_base
+    from .material import load_material, shipped_material
+    from .plan_files import table, told, write_plan
+    from .steps import Task
+    from .workshop import FileJournal, Workshop, layers_of_interest, pruning_of
+
+    parent = assemble_base(model, _say)
+    shape = shape_of(parent)
+    material = load_material(calibration) if calibration else shipped_material(seed=seed)
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    wanted = planner.candidates(shape.layers, shape.vocabulary, cores)
+    journal = FileJournal(folder / "journal.jsonl", _identity(parent, calibration, budget, seed))
+    with _progress() as (say, notify):
+        workshop = Workshop(
+            folder=folder,
+            task=Task(parent, material, folder / "work", say, seed, progress=False),
+            users=budget.users,
+            threads=cores,
+            most_layers=layers_of_interest(parent, wanted),
+        )
+        found = planner.plan(wanted, workshop, budget, journal, notify)
+    picked = found.pick.candidate if found.pick else None
+    pruning = pruning_of(picked, workshop.order()) if picked and picked.pruned else []
+    about = {
+        "model": model,
+        "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
+        "command": _command(model, budget, folder, calibration, seed),
+    }
+    write_plan(folder, found, pruning, about)
+    return {**about, "folder": str(folder), **told(found)}, _summary(found, folder, table(found))
+
+
+def _command(model: str, budget: Budget, folder: Path, calibration: Path | None, seed: int) -> str:
+    """The command that plans the same again."""
+    told = {
+        "max-mb": budget.max_mb,
+        "max-ms": budget.max_ms,
+        "users": budget.users,
+        "minutes": budget.minutes,
+        "out": folder,
+        "calibration": calibration,
+        "seed": seed,
+    }
+    given = [part for name, value in told.items() if value for part in (f"--{name}", str(value))]
+    return shlex.join(["featherdesk", "plan", model, *given])
+
+
+def _summary(found: Plan, folder: Path, table: str) -> str:
+    lines = [table, "", found.reason]
+    if (folder / "plan.toml").exists():
+        lines.append(f"recipe: {folder}/plan.toml")
+    if found.pick and found.pick.candidate.threads:
+        lines.append(f"in bot.toml: [generation] threads = {found.pick.candidate.threads}")
+    return "\n".join(lines)
+
+
+def _identity(parent: Path, calibration: Path | None, budget: Budget, seed: int) -> str:
+    """What a measurement is of: model, questions and load."""
+    from ..agent.artifacts import sha256_of
+
+    weights = sorted((*parent.glob("*.json"), *parent.glob("*.safetensors")))
+    parts = [sha256_of(path) for path in (*weights, *([calibration] if calibration else []))]
+    told = " ".join([*parts, str(budget.users), str(seed)])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Say, Callable[[str, float], None]]]:
+    """A bar of the time that is gone with what is being tried; plain lines without a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    terminal = sys.stderr.isatty()
+    columns = (
+        TextColumn("planning"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not terminal) as bar:
+        shown = bar.add_task("", total=1.0)
+
+        def notify(what: str, share: float) -> None:
+            bar.update(shown, description=what, completed=share)
+            if not terminal:
+                _say(f"{100 * share:3.0f} % of the time: {what}")
+
+        def say(text: str) -> None:
+            if terminal:
+                bar.console.print(text, style="dim", highlight=False)
+
+        yield say, notify
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

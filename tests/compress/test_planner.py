@@ -1,0 +1,396 @@
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from click.testing import CliRunner
+from featherdesk.agent.errors import ConfigError, FeatherdeskError
+from featherdesk.agent.types import Entry
+from featherdesk.compress import plan_command, workshop
+from featherdesk.compress.dataset import Question, Row
+from featherdesk.compress.distill import Heal
+from featherdesk.compress.export import Precision, export
+from featherdesk.compress.layers import RemoveLayers
+from featherdesk.compress.material import Material
+from featherdesk.compress.plan_files import recipe_text, table, told, write_plan
+from featherdesk.compress.planner import (
+    UNCOMPRESSED,
+    Budget,
+    Candidate,
+    Plan,
+    Trial,
+    candidates,
+    choose,
+    plan,
+)
+from featherdesk.compress.steps import Task
+from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
+
+WANTED = candidates(30, 49152, 2)
+
+
+@dataclass
+class Clock:
+    """Time that passes only when somebody works."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Fake:
+    """A measurer whose candidates are as small, quick and clever as a formula says.
+
+    Healing brings back what pruning took, the more slowly the more it took.
+    """
+
+    clock: Clock
+    work: float = 40.0
+    slow: float = 1.0
+    seen: list[tuple[str, int, float]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+    def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
+        self.seen.append((candidate.key, rung, minutes))
+        seconds = self.work + minutes * 60
+        self.clock.now += seconds
+        return trial(candidate, rung, minutes, seconds=seconds, slow=self.slow)
+
+    def drop(self, candidate: Candidate) -> None:
+        self.dropped.append(candidate.key)
+
+
+@dataclass
+class Memory:
+    """A journal that forgets with the process."""
+
+    kept: dict[tuple[str, int], Trial] = field(default_factory=dict)
+
+    def known(self) -> Mapping[tuple[str, int], Trial]:
+        return self.kept
+
+    def add(self, trial: Trial) -> None:
+        self.kept[trial.candidate.key, trial.rung] = trial
+
+
+def trial(
+    one: Candidate, rung: int = 0, minutes: float = 0.0, *, seconds: float = 40.0, slow: float = 1.0
+) -> Trial:
+    body = 106 * (1 - one.layers / 30) + 28 * ((one.vocabulary or 49152) / 49152)
+    bits = {"fp32": 32, "int8": 8.5}.get(one.precision, 4 + 20 / one.block_size)
+    speed = {"fp32": 0.25, "int8": 0.8 * slow}.get(one.precision, slow) * 30 / (30 - one.layers)
+    hurt = one.layers * 0.05 + (0.02 if one.vocabulary else 0)
+    correct = max(0.0, 0.94 - hurt / (1 + minutes))
+    rate = 150 * speed * (0.6 if one.threads == 1 else 1)
+    return Trial(
+        one, rung, minutes, body * bits / 8, 330 / speed, 200 / speed, rate, 60 + body * bits / 8,
+        correct, 0.05 + hurt, seconds, minutes * 60,
+    )  # fmt: skip
+
+
+def planned(budget: Budget, **settings: Any) -> tuple[Plan, Fake]:
+    clock = Clock()
+    fake = Fake(clock, **settings)
+    return plan(WANTED, fake, budget, Memory(), clock=clock), fake
+
+
+def test_candidates_vary_everything_that_a_plan_may_choose() -> None:
+    assert WANTED[0] == UNCOMPRESSED
+    assert {one.precision for one in WANTED} == {"fp32", "int4", "int8"}
+    assert {one.block_size for one in WANTED} >= {16, 32, 128}
+    assert {one.threads for one in WANTED} == {0, 1}
+    assert {one.vocabulary for one in WANTED} == {0, 16384, 8192}
+    assert len({one.layers for one in WANTED}) == 5
+    assert len({one.key for one in WANTED}) == len(WANTED)
+    assert all(one.layers < 2 for one in candidates(2, 320, 1))
+
+
+def test_the_plan_ends_in_time_and_heals_few_for_longer() -> None:
+    budget = Budget(max_mb=60, minutes=90)
+    found, fake = planned(budget)
+    assert fake.clock.now <= 90 * 60
+    assert fake.clock.now > 60 * 60
+    counts = [sum(rung == n for _, rung, _ in fake.seen) for n in range(3)]
+    assert counts[0] == len(WANTED)
+    assert counts[0] > counts[1] > counts[2] >= 1
+    healed = [[minutes for _, rung, minutes in fake.seen if rung == n and minutes] for n in (1, 2)]
+    assert min(healed[1]) > max(healed[0]) > 0
+    assert found.pick is not None
+    assert found.pick.size_mb <= 60
+    assert found.pick.healing > 0
+    assert fake.dropped
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 20, 240])
+@pytest.mark.parametrize("work", [10.0, 120.0])
+def test_no_candidate_is_begun_that_does_not_fit(minutes: float, work: float) -> None:
+    clock = Clock()
+    fake = Fake(clock, work)
+    found = plan(WANTED, fake, Budget(minutes=minutes), Memory(), clock=clock)
+    assert clock.now <= max(minutes * 60, work)
+    assert {one.key for one in found.skipped} == {one.key for one in WANTED} - {
+        key for key, rung, _ in fake.seen if rung == 0
+    }
+
+
+def test_an_interrupted_plan_goes_on() -> None:
+    class Stopped(Exception):
+        pass
+
+    journal, clock = Memory(), Clock()
+
+    class Killed(Fake):
+        def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
+            if len(self.seen) == 15:
+                raise Stopped
+            return super().measure(candidate, rung, minutes)
+
+    first = Killed(clock)
+    with pytest.raises(Stopped):
+        plan(WANTED, first, Budget(max_mb=60), journal, clock=clock)
+    second = Fake(clock)
+    found = plan(WANTED, second, Budget(max_mb=60), journal, clock=clock)
+    assert len(first.seen) == 15
+    assert not {s[:2] for s in first.seen} & {s[:2] for s in second.seen}
+    assert clock.now <= 90 * 60
+    assert found.pick is not None
+    assert found.pick.candidate == planned(Budget(max_mb=60))[0].pick.candidate  # type: ignore[union-attr]
+
+
+def test_a_budget_below_the_smallest_says_what_is_possible() -> None:
+    clock = Clock()
+    fake = Fake(clock)
+    with pytest.raises(
+        ConfigError, match=r"at most 20 MB: the smallest possible.*ask for --max-mb \d+"
+    ):
+        plan(WANTED, fake, Budget(max_mb=20), Memory(), clock=clock)
+    assert len(fake.seen) == 3
+
+
+def test_too_slow_for_so_many_users_names_the_quickest() -> None:
+    found, _ = planned(Budget(max_ms=5, users=8))
+    assert found.pick is None
+    assert "within 5 ms with 8 users at once: the quickest is" in found.reason
+    assert "with one user it takes" in found.reason
+
+
+def test_what_is_pruned_and_not_healed_is_never_picked() -> None:
+    pruned = trial(Candidate(layers=3))
+    pick, reason = choose([pruned], Budget())
+    assert pick is None
+    assert "give more --minutes" in reason
+    healed = replace(pruned, healing=2.0, correct=0.93)
+    assert choose([healed], Budget())[0] == healed
+
+
+def test_the_uncompressed_model_is_better_when_compressed_is_slower() -> None:
+    found, _ = planned(Budget(), slow=0.1)
+    assert found.pick is not None
+    assert found.pick.candidate == UNCOMPRESSED
+    slow = [trial(UNCOMPRESSED), trial(Candidate(), slow=0.2)]
+    pick, reason = choose([slow[0], replace(slow[1], correct=0.96)], Budget())
+    assert pick == slow[0]
+    assert "the uncompressed model is better" in reason
+    assert "compressed but slower here" in reason
+
+
+def test_the_uncompressed_model_is_better_when_answers_are_lost() -> None:
+    quick = replace(trial(Candidate()), correct=0.90)
+    base = replace(trial(UNCOMPRESSED), rate=10.0, correct=0.905)
+    assert choose([base, quick], Budget())[0] == quick
+    pick, reason = choose([replace(base, correct=0.95), quick], Budget())
+    assert pick is not None
+    assert pick.candidate == UNCOMPRESSED
+    assert "uncompressed model is better" in reason
+
+
+def test_a_pick_that_loses_much_is_said_to() -> None:
+    base, small = trial(UNCOMPRESSED), replace(trial(Candidate()), correct=0.80)
+    pick, reason = choose([base, small], Budget(max_mb=100))
+    assert pick == small
+    assert "loses 14.0 points" in reason
+
+
+def test_of_equal_answers_the_fastest_is_picked() -> None:
+    one, other = trial(Candidate()), trial(Candidate(threads=1))
+    assert choose([other, one], Budget())[0] == one
+
+
+def test_the_front_holds_results_alone() -> None:
+    found, _ = planned(Budget(max_mb=60))
+    assert found.front
+    assert all(one.result for one in found.front)
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"users": 0}, {"max_mb": -1}, {"max_ms": -1}])
+def test_a_budget_checks_itself(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="minutes above 0"):
+        Budget(**wrong)
+
+
+def test_what_is_tried_is_told_with_the_time_gone() -> None:
+    clock, heard = Clock(), []
+    plan(
+        WANTED,
+        Fake(clock),
+        Budget(),
+        Memory(),
+        lambda what, gone: heard.append((what, gone)),
+        clock,
+    )
+    assert heard[0] == ("fp32", 0.0)
+    assert any("healed" in what for what, _ in heard)
+    shares = [gone for _, gone in heard]
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+
+
+def test_the_journal_is_read_back_and_survives_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "plan" / "journal.jsonl"
+    journal = FileJournal(path, "model-a")
+    assert journal.known() == {}
+    kept = trial(Candidate(layers=3), 1, 2.0)
+    journal.add(kept)
+    with path.open("a") as file:
+        file.write('{"identity": "model-a", "candi')
+    other = trial(Candidate())
+    journal.add(other)
+    assert journal.known() == {(kept.candidate.key, 1): kept, (other.candidate.key, 0): other}
+    assert FileJournal(path, "model-b").known() == {}
+
+
+def test_the_picked_recipe_is_one_that_compress_reads(tmp_path: Path) -> None:
+    picked = trial(Candidate(6, 16384), 2, 9.0)
+    found = Plan(Budget(max_mb=60), (picked,), (picked,), picked, 'small, and "quick"')
+    pruning = pruning_of(picked.candidate, [9, 4, 7, 2, 11, 20, 3])
+    write_plan(tmp_path, found, pruning, {"model": "m"})
+    recipe = tomllib.loads((tmp_path / "plan.toml").read_text())
+    assert [step["use"] for step in recipe["steps"]] == ["vocabulary", "layers", "heal", "export"]
+    assert recipe["steps"][0]["size"] == 16384
+    assert recipe["steps"][1]["which"] == [2, 4, 7, 9, 11, 20]
+    assert RemoveLayers(**{k: v for k, v in recipe["steps"][1].items() if k != "use"}).remove == 6
+    assert Heal(**{k: v for k, v in recipe["steps"][2].items() if k != "use"}).bits == 4
+    assert recipe["steps"][3] == {"use": "export", "precision": "int4", "block_size": 32}
+    data = json.loads((tmp_path / "plan.json").read_text())
+    assert data["pick"] == picked.candidate.key
+    assert data["front"] == [picked.candidate.key]
+    assert data["trials"][0]["fits"] is True
+    assert (tmp_path / "plan.png").stat().st_size > 5000
+    assert "*" in table(found)
+
+
+def test_without_a_compressed_pick_there_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("of an earlier plan")
+    base = trial(UNCOMPRESSED)
+    write_plan(tmp_path, Plan(Budget(), (base,), (base,), base, "better"), [], {})
+    assert not (tmp_path / "plan.toml").exists()
+    with pytest.raises(ValueError, match="nothing was picked"):
+        recipe_text(Plan(Budget(), (), (), None, ""), [])
+
+
+@dataclass(frozen=True)
+class Export:
+    """Stands for the step `export`."""
+
+    kind: ClassVar[str] = "export"
+    precision: str = "fp32"
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        return asdict(export(source, out, Precision.FP32))
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    entry = Entry("1", "Is it open?", "Yes, until 9.")
+    rows = tuple(
+        Row((entry,), (Question(f"open on day {n}?", "Yes, until 9."),), f"g{n}", "topics")
+        for n in range(12)
+    )
+    return Material(rows[2:], rows[:2])
+
+
+@pytest.fixture(scope="module")
+def shop(tiny: Path, material: Material, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("plan") / "shop"
+    task = Task(tiny, material, folder / "scratch", progress=False)
+    heal = Heal(batch=1, accumulate=1, compiled=False)
+    return Workshop(folder, task, 2, 1, 1, lambda _: Export(), heal, limit=4)
+
+
+def test_a_candidate_is_made_healed_on_and_measured(
+    shop: Workshop, tiny: Path, material: Material
+) -> None:
+    one = Candidate(layers=1)
+    found = shop.measure(one, 0, 0.0)
+    base = shop.measure(UNCOMPRESSED, 0, 0.0)
+    assert not found.result
+    assert base.result
+    assert found.size_mb < base.size_mb
+    assert found.first_ms > 0
+    assert found.seconds > 0
+    assert len(json.loads((shop.folder / "layers.json").read_text())) == 1
+    healed = shop.measure(one, 1, 0.02)
+    assert healed.result
+    assert healed.healed_s > 0
+    assert shop._weights(one).is_dir()
+    rate = json.loads((shop.folder / "healing.json").read_text())["rate"]
+    assert rate > 0
+    again = shop.measure(one, 2, 0.02)
+    assert again.size_mb == pytest.approx(found.size_mb, abs=0.01)
+    shop.drop(one)
+    assert not shop._weights(one).exists()
+    assert (shop.generator(one) / "model.onnx").exists()
+    assert not list((shop.folder / "work").iterdir())
+
+
+def test_threads_share_an_export(shop: Workshop) -> None:
+    assert shop.generator(Candidate(threads=1)) == shop.generator(Candidate())
+    assert shop.generator(Candidate(block_size=128)) != shop.generator(Candidate())
+
+
+def test_the_command_plans_and_says_what_it_wrote(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Fake] = []
+
+    def fake(**settings: Any) -> Any:
+        made.append(Fake(Clock(), 0.0))
+        return made[-1]
+
+    monkeypatch.setattr(workshop, "Workshop", fake)
+    out = tmp_path / "plan"
+    asked = [str(tiny), "--out", str(out), "--max-mb", "90"]
+    done = CliRunner().invoke(plan_command.plan, [*asked, "--json"])
+    assert done.exception is None, done.output
+    data = json.loads(done.stdout)
+    assert data["pick"]
+    assert data["command"].startswith(f"featherdesk plan {tiny} --max-mb 90.0")
+    assert (out / "plan.toml").exists()
+    assert "of the time: fp32" in done.stderr
+    before = len((out / "journal.jsonl").read_text().splitlines())
+    text = CliRunner().invoke(plan_command.plan, asked)
+    assert f"recipe: {out}/plan.toml" in text.stdout
+    assert made[1].seen == []
+    assert len((out / "journal.jsonl").read_text().splitlines()) == before
+
+
+def test_the_command_fails_when_nothing_fits(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop, "Workshop", lambda **_: Fake(Clock(), 0.0))
+    done = CliRunner().invoke(
+        plan_command.plan, [str(tiny), "--out", str(tmp_path / "plan"), "--max-ms", "1"]
+    )
+    assert isinstance(done.exception, FeatherdeskError)
+    assert "no candidate has its first token within 1 ms" in str(done.exception)
+    assert (tmp_path / "plan" / "plan.json").exists()
+
+
+def test_told_is_json_ready() -> None:
+    found, _ = planned(Budget(max_mb=60))
+    assert json.loads(json.dumps(told(found)))["pick"] == found.pick.candidate.key  # type: ignore[union-attr]
