@@ -42,6 +42,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def talkative(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama with a head of its own: its greedy answers wander, where a tied one repeats."""
+    import shutil
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("talkative") / "model"
+    torch.manual_seed(2)
+    told = LlamaConfig.from_pretrained(tiny).to_dict()
+    told.update(tie_word_embeddings=False, initializer_range=0.1)
+    LlamaForCausalLM(LlamaConfig(**told)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter of the tiny llama whose matrices are random: it changes every answer."""
     import torch

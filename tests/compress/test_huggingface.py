@@ -32,12 +32,14 @@ def _greedy(folder: Path, text: str, count: int = 16) -> list[int]:
 
 
 def test_transformers_loads_the_folder_and_answers_as_the_parent(
-    tiny: Path, tmp_path: Path
+    talkative: Path, tmp_path: Path
 ) -> None:
-    told = export_huggingface(tiny, tmp_path / "out")
+    told = export_huggingface(talkative, tmp_path / "out")
     assert told["largest"] <= 1e-5
     assert told["megabytes"] > 0
-    assert _greedy(tmp_path / "out", TEXTS[0]) == _greedy(tiny, TEXTS[0])
+    answer = _greedy(talkative, TEXTS[0])
+    assert len(set(answer)) > 8
+    assert _greedy(tmp_path / "out", TEXTS[0]) == answer
 
 
 def test_the_tokenizer_is_ours_with_its_special_tokens_by_content(
@@ -170,7 +172,7 @@ def test_another_bases_adapter_is_refused(tiny: Path, adapter: Path, tmp_path: P
     tensors = load_file(file)
     wide = {n: torch.zeros(t.shape[0], 96) if "lora_A" in n else t for n, t in tensors.items()}
     save_file(wide, file)
-    with pytest.raises(CatalogError, match="trained on another base: .*down_proj has 96 inputs"):
+    with pytest.raises(CatalogError, match=r"trained on another base: .*down_proj has 96 inputs"):
         export_huggingface(tiny, tmp_path / "out", adapter=other)
     deeper = {n.replace("layers.1.", "layers.7."): t for n, t in tensors.items()}
     save_file(deeper, file)

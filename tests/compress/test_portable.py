@@ -34,11 +34,11 @@ def _same_answers(exported: Path, model: Path, question: str = QUESTION) -> list
     return wanted
 
 
-def test_optimum_opens_it_and_answers_as_torch(tiny: Path, tmp_path: Path) -> None:
-    told = export_portable(tiny, tmp_path / "out")
+def test_optimum_opens_it_and_answers_as_torch(talkative: Path, tmp_path: Path) -> None:
+    told = export_portable(talkative, tmp_path / "out")
     assert told["largest"] <= 1e-3
     assert told["agreement"] == 1.0
-    _same_answers(tmp_path / "out", tiny)
+    assert len(set(_same_answers(tmp_path / "out", talkative))) > 8
     graph = onnx.load(str(tmp_path / "out" / "model.onnx"), load_external_data=False)
     assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
 
