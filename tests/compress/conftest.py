@@ -39,3 +39,63 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return folder
+
+
+@pytest.fixture(scope="session")
+def talkative(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama with a head of its own: its greedy answers wander, where a tied one repeats."""
+    import shutil
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("talkative") / "model"
+    torch.manual_seed(2)
+    told = LlamaConfig.from_pretrained(tiny).to_dict()
+    told.update(tie_word_embeddings=False, initializer_range=0.1)
+    LlamaForCausalLM(LlamaConfig(**told)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of the tiny llama whose matrices are random: it changes every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    told = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), told)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    folder = tmp_path_factory.mktemp("adapter") / "shopkeeper"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trimmed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny llama with words in its tokenizer and then fewer of them, and a layer less."""
+    from featherdesk.compress.architecture import open_model, save_model
+    from featherdesk.compress.layers import without_layers
+    from featherdesk.compress.material import Material
+    from featherdesk.compress.steps import Task
+    from featherdesk.compress.vocabulary import TrimVocabulary
+
+    folder = tmp_path_factory.mktemp("trimmed")
+    worded = folder / "worded"
+    save_model(without_layers(open_model(tiny), [1]), tiny, worded)
+    tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    letters = tokenizer.get_vocab()
+    merges = [("d", "e"), ("l", "i"), ("de", "li"), ("b", "o"), ("o", "t"), ("bo", "ot")]
+    words = {one + two: len(letters) + n for n, (one, two) in enumerate(merges)}
+    tokenizer.model = models.BPE({**letters, **words}, merges)
+    tokenizer.save(str(worded / "tokenizer.json"))
+    material = Material((), (), ("boots and boots",))
+    task = Task(worded, material, folder / "scratch", progress=False)
+    TrimVocabulary(len(letters) + 2).run(worded, folder / "model", task)
+    return folder / "model"
