@@ -69,7 +69,7 @@ def _run(
     from .steps import Task
     from .workshop import FileJournal, Workshop, layers_of_interest, pruning_of
 
-    parent = assemble_base(model, _say)
+    parent = assemble_base(model, say)
     shape = shape_of(parent)
     material = load_material(calibration) if calibration else shipped_material(seed=seed)
     cores = (
@@ -154,7 +154,7 @@ def _progress() -> Iterator[tuple[Say, Callable[[str, float], None]]]:
         def notify(what: str, share: float) -> None:
             bar.update(shown, description=what, completed=share)
             if not terminal:
-                _say(f"{100 * share:3.0f} % of the time: {what}")
+                say(f"{100 * share:3.0f} % of the time: {what}")
 
         def say(text: str) -> None:
             if terminal:
@@ -163,5 +163,5 @@ def _progress() -> Iterator[tuple[Say, Callable[[str, float], None]]]:
         yield say, notify
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     click.echo(text, err=True)
