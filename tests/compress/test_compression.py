@@ -1,0 +1,182 @@
+"""`featherdesk compress` on a tiny model: whole, interrupted, and with what cannot be."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from featherdesk.agent.artifacts import Manifest, seal, verify
+from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, InputError
+from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.compress.compression import bot_with, compress, work_folder
+from featherdesk.compress.recipe import load_recipe, shipped
+from featherdesk.compress.subject import entries_of, find_subject
+
+RECIPE = """
+[[steps]]
+use = "layers"
+remove = {remove}
+
+[[steps]]
+use = "heal"
+tokens = 1300
+batch = 1
+accumulate = 1
+compiled = false
+
+[[steps]]
+use = "export"
+precision = "fp32"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.format(remove=1))
+    return path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(f"Parcel {n} takes {n} days and costs £{n}.95." for n in range(40)))
+    return path
+
+
+def run(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "featherdesk.agent.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def test_a_model_folder_becomes_a_generator_that_answers(
+    tiny: Path, recipe: Path, texts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "small"
+    done = compress(str(tiny), load_recipe(str(recipe)), out, calibration=texts)
+    assert [step.name for step in done.steps] == ["layers", "heal", "export"]
+    generator = OnnxGenerator(out, 1)
+    ids = generator.encode("Parcel 3 takes")
+    steps = list(
+        generator.generate(ids, max_tokens=4, deadline=time.monotonic() + 60, stopped=lambda: False)
+    )
+    assert len(steps) <= 4
+    told = json.loads((out / "compression.json").read_text())
+    assert told[0]["measured"]["layers"] == 1
+    assert told[1]["measured"]["steps"] == 4
+
+
+def test_a_killed_run_leaves_nothing_that_loads_and_goes_on(
+    tiny: Path, recipe: Path, texts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "small"
+    command = ("compress", tiny, "--recipe", recipe, "--out", out, "--calibration", texts)
+    process = run(*command)
+    first = work_folder(out) / "01-layers" / "step.json"
+    while process.poll() is None and not first.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert first.exists()
+    assert not out.exists()
+    with pytest.raises(ArtifactError):
+        OnnxGenerator(out)
+    again = run(*command, "--json")
+    stdout, stderr = again.communicate(timeout=300)
+    assert again.returncode == 0, stderr
+    assert "layers was done already" in stderr
+    assert json.loads(stdout)["folder"] == str(out)
+    OnnxGenerator(out, 1)
+
+
+def test_more_layers_than_there_are_is_one_line(tiny: Path, texts: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE.format(remove=3))
+    process = run(
+        "compress", tiny, "--recipe", path, "--out", tmp_path / "o", "--calibration", texts
+    )
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "asks to remove 3 of 2 layers" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_no_calibration_data_is_told(tiny: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "none.txt"
+    empty.write_text("\n\n")
+    with pytest.raises(InputError, match="no calibration data"):
+        find_subject(str(tiny), tmp_path / "w", calibration=empty)
+    with pytest.raises(InputError, match="no such file"):
+        find_subject(str(tiny), tmp_path / "w", calibration=tmp_path / "not.jsonl")
+
+
+def test_what_is_neither_bot_nor_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CatalogError, match="not a model folder"):
+        find_subject(str(tmp_path / "folder"), tmp_path / "w")
+    with pytest.raises(CatalogError, match="no model 'nothing'"):
+        find_subject("nothing", tmp_path / "w")
+    with pytest.raises(ConfigError, match="name the bot folder"):
+        find_subject("models/sample/bot.toml", tmp_path / "w")
+
+
+def test_every_shipped_recipe_can_be_read() -> None:
+    assert {"balanced", "gpu", "int8", "tiny"} <= set(shipped())
+    for name in shipped():
+        told = load_recipe(name)
+        assert told.name == name
+        assert told.about
+
+
+def small_bot(folder: Path) -> Path:
+    for name in ("knowledge", "generator", "report"):
+        (folder / name).mkdir(parents=True)
+    (folder / "bot.toml").write_text('[bot]\nname = "Shop"\nfaq = ["faq.csv"]\n')
+    (folder / "generator" / "model.onnx").write_text("old")
+    (folder / "report" / "report.json").write_text("{}")
+    (folder / "knowledge" / "entries.jsonl").write_text(
+        json.dumps({"id": "a", "question": "Q?", "answer": "A.", "variants": ["q"]}) + "\n"
+    )
+    seal(
+        folder,
+        Manifest(
+            name="Shop",
+            base="smollm2-135m-instruct",
+            base_sha256="",
+            adapter="sample",
+            prompt_contract="x",
+            writes=("en",),
+            encoder="none",
+            entries=1,
+            languages=("en",),
+            refusal=0.25,
+            gate={"verdict": "passed"},
+        ),
+    )
+    return folder
+
+
+def test_a_bot_gets_another_generator_and_loses_its_old_verdict(tmp_path: Path) -> None:
+    bot = small_bot(tmp_path / "bot")
+    generator = tmp_path / "generator"
+    generator.mkdir()
+    (generator / "model.onnx").write_text("new")
+    told = bot_with(bot, generator, tmp_path / "out", steps=[{"name": "layers"}], refusal=0.5)
+    assert told.gate is None
+    assert told.refusal == 0.5
+    assert told.steps == ({"name": "layers"},)
+    verify(tmp_path / "out", Manifest.load(tmp_path / "out"))
+    assert (tmp_path / "out" / "generator" / "model.onnx").read_text() == "new"
+    assert (bot / "generator" / "model.onnx").read_text() == "old"
+    assert not (tmp_path / "out" / "report").exists()
+    assert [entry.id for entry in entries_of(tmp_path / "out")] == ["a"]
