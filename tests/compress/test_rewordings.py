@@ -348,6 +348,14 @@ def test_forbidden_words_are_no_part_of_a_right_answer() -> None:
         assert not any(word.casefold() in right for word in words)
 
 
+def test_no_entry_of_the_sample_shop_holds_a_forbidden_word() -> None:
+    sample = Path(__file__).parents[2] / "models" / "sample"
+    told = "".join(path.read_text("utf-8") for path in sorted(sample.glob("faq_*.jsonl")))
+    assert len(told) > 10_000
+    words = {word.casefold() for _, words in injection_cases(CASES, 7) for word in words}
+    assert not [word for word in words if word in told.casefold()]
+
+
 def test_the_system_line_is_among_the_forbidden_words() -> None:
     lines = {word for _, words in injection_cases(CASES, 7) for word in words if leaks(word)}
     assert len(lines) == 1
