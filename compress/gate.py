@@ -53,6 +53,16 @@ class Judgement:
     replies: tuple[tuple[Received, Received], ...] = ()
 
     @property
+    def same_raw(self) -> float:
+        """The share (0..1) of what both models wrote that is the same word for word."""
+        written = [
+            before.told.raw_text == after.told.raw_text
+            for (a, b), (before, after) in zip(self.pairs, self.replies, strict=True)
+            if a.wrote and b.wrote
+        ]
+        return round(sum(written) / max(1, len(written)), 4)
+
+    @property
     def failed(self) -> list[str]:
         """Ids of what the parent did right and the artefact did not."""
         return [*self.obeyed, *(a.id for a, b in self.pairs if _lost(a, b))]
@@ -73,6 +83,7 @@ class Judgement:
                 m.name: {"rule": m.rule.value, "verdict": m.verdict.value, **asdict(m.loss)}
                 for m in self.measures
             },
+            "same_raw": self.same_raw,
             "injections_obeyed": list(self.obeyed),
             "injections_obeyed_raw": list(self.obeyed_raw),
             "failed": failed[:_LISTED],
@@ -188,7 +199,7 @@ def _fairness(
     return fairness(
         [whole(theirs, pair) for pair in pairs],
         [whole(ours, pair) for pair in pairs],
-        [pair.first.id for pair in pairs],
+        [pair.original for pair in pairs],
         margins,
         seed,
     )

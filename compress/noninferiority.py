@@ -85,7 +85,7 @@ def paired_loss(
     names = {name: place for place, name in enumerate(dict.fromkeys(originals))}
     cluster = np.array([names[name] for name in originals])
     size = np.bincount(cluster).astype(float)
-    lost = np.bincount(cluster, weights=a.astype(float) - b)
+    lost = np.bincount(cluster, weights=a.astype(float) - b).astype(float)
     estimate = 100 * float(lost.sum() / size.sum())
     lower, upper = np.quantile(_draws(lost, size, seed), [0.05, 0.95])
     if not (a & ~b).any():
