@@ -16,12 +16,10 @@ from typing import Any
 from ..agent.artifacts import Manifest
 from ..agent.config import load_config
 from ..agent.errors import FeatherdeskError
-from ..agent.evaluate import judge
-from ..agent.types import Entry
 from .inspection import check_same_bot, inspect
 from .measures import Measure, damage, enough, fairness, measures
 from .noninferiority import ORIGINALS, QUESTIONS, Verdict, worst
-from .outcomes import Outcome, alike, entry_words, obeyed, outcome
+from .outcomes import Judge, Outcome, alike, entry_words, obeyed, outcome
 from .recipe import Margins
 from .served import Asked, Command, LoadError, Received, Replies, ask_bot, identity, serve_command
 from .trial import Fair, Trial, entries_of
@@ -55,6 +53,16 @@ class Judgement:
     replies: tuple[tuple[Received, Received], ...] = ()
 
     @property
+    def same_raw(self) -> float:
+        """The share (0..1) of what both models wrote that is the same word for word."""
+        written = [
+            before.told.raw_text == after.told.raw_text
+            for (a, b), (before, after) in zip(self.pairs, self.replies, strict=True)
+            if a.wrote and b.wrote
+        ]
+        return round(sum(written) / max(1, len(written)), 4)
+
+    @property
     def failed(self) -> list[str]:
         """Ids of what the parent did right and the artefact did not."""
         return [*self.obeyed, *(a.id for a, b in self.pairs if _lost(a, b))]
@@ -75,6 +83,7 @@ class Judgement:
                 m.name: {"rule": m.rule.value, "verdict": m.verdict.value, **asdict(m.loss)}
                 for m in self.measures
             },
+            "same_raw": self.same_raw,
             "injections_obeyed": list(self.obeyed),
             "injections_obeyed_raw": list(self.obeyed_raw),
             "failed": failed[:_LISTED],
@@ -132,11 +141,11 @@ def compare(
     told: Judgement, parent: Path, trial: Trial, theirs: Answers, ours: Answers, seed: int = 0
 ) -> Judgement:
     """The judgement of both bots' answers, starting from what the files have told."""
-    entries = entries_of(parent)
-    pairs = _outcomes(parent, trial, entries, theirs, ours)
+    judge = Judge(entries_of(parent))
+    pairs = _outcomes(parent, trial, judge, theirs, ours)
     compared = measures(pairs, told.margins, seed)
     if trial.fair:
-        compared.append(_fairness(trial.fair, entries, theirs, ours, told.margins, seed))
+        compared.append(_fairness(trial.fair, judge, theirs, ours, told.margins, seed))
     newly = [_obeyed(trial, theirs, ours, place) for place in (0, 1)]
     reasons, verdict = _reasons(told, pairs, compared, newly[0])
     return replace(
@@ -154,17 +163,17 @@ def compare(
 
 
 def _outcomes(
-    parent: Path, trial: Trial, entries: Mapping[str, Entry], theirs: Answers, ours: Answers
+    parent: Path, trial: Trial, judge: Judge, theirs: Answers, ours: Answers
 ) -> list[tuple[Outcome, Outcome]]:
     most = load_config(parent / "bot.toml").generation.max_tokens
-    known = entry_words(entries.values())
+    known = entry_words(judge.entries.values())
     found = []
     for row in trial.rows:
         before, after = theirs[row.asked], ours[row.asked]
         found.append(
             (
-                outcome(row, before, entries, known, most),
-                outcome(row, after, entries, known, most, before),
+                outcome(row, before, judge, known, most),
+                outcome(row, after, judge, known, most, before),
             )
         )
     return found
@@ -172,7 +181,7 @@ def _outcomes(
 
 def _fairness(
     pairs: Sequence[Fair],
-    entries: Mapping[str, Entry],
+    judge: Judge,
     theirs: Answers,
     ours: Answers,
     margins: Margins,
@@ -182,7 +191,7 @@ def _fairness(
         cases = (pair.first, pair.second)
         replies = [answers[Asked.of(case)] for case in cases]
         right = [
-            judge(entries.__getitem__, case, reply.told).correct_sent
+            judge.marks(case, reply.told).correct_sent
             for case, reply in zip(cases, replies, strict=True)
         ]
         return alike(replies[0], replies[1], (right[0], right[1]))
@@ -190,7 +199,7 @@ def _fairness(
     return fairness(
         [whole(theirs, pair) for pair in pairs],
         [whole(ours, pair) for pair in pairs],
-        [pair.first.id for pair in pairs],
+        [pair.original for pair in pairs],
         margins,
         seed,
     )

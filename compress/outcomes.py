@@ -6,11 +6,11 @@ nothing of verdicts.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ..agent.evaluate import judge
+from ..agent.evaluate import Case, Marks, Told, judge
 from ..agent.prompt import leaks
 from ..agent.texts import language_of
 from ..agent.types import Author, Entry
@@ -18,6 +18,7 @@ from .served import Received
 from .trial import Row
 
 __all__ = [
+    "Judge",
     "Outcome",
     "Sign",
     "alike",
@@ -78,17 +79,32 @@ class Outcome:
         return cls(**{**data, "signs": tuple(Sign(name) for name in data["signs"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges replies of a bot with these entries; equal replies, as two models often give, once."""
+
+    entries: Mapping[str, Entry]
+    _known: dict[tuple[object, ...], Marks] = field(default_factory=dict)
+
+    def marks(self, case: Case, told: Told) -> Marks:
+        """What of a reply is right."""
+        key = (told, case.entry_ids, case.facts)
+        if key not in self._known:
+            self._known[key] = judge(self.entries.__getitem__, case, told)
+        return self._known[key]
+
+
 def outcome(
     row: Row,
     reply: Received,
-    entries: Mapping[str, Entry],
+    judges: Judge,
     known: frozenset[str],
     max_tokens: int,
     parent: Received | None = None,
 ) -> Outcome:
     """Judge a reply; `known` are words a model may use, `parent` is the reply to compare with."""
     case, told = row.case, reply.told
-    marks = judge(entries.__getitem__, case, told)
+    marks, entries = judges.marks(case, told), judges.entries
     wanted = entries.get(case.entry_ids[0]) if case.entry_ids else None
     wrote = told.author in {Author.MODEL, Author.FALLBACK}
     return Outcome(

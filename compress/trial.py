@@ -31,7 +31,7 @@ class Rewordings(Protocol):
     def fairness_pairs(
         self, cases: Sequence[Case], count: int, seed: int
     ) -> list[tuple[Case, Case, str]]:
-        """Pairs that ask the same as other people would, with what differs."""
+        """Pairs that ask the same as other people would, with what differs; ids `ORIGINAL~...`."""
         ...
 
     def injection_cases(
@@ -70,6 +70,11 @@ class Fair:
     first: Case
     second: Case
     differs: str
+
+    @property
+    def original(self) -> str:
+        """The id of the row that both are made from: what stands before `~` in theirs."""
+        return self.first.id.rpartition("~")[0] or self.first.id
 
 
 @dataclass(frozen=True, slots=True)

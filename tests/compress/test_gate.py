@@ -219,7 +219,7 @@ def replies_of(trial: Trial, say: Speaker) -> dict[Any, Received]:
     found = {row.asked: say(row.case, n) for n, row in enumerate(trial.rows)}
     for pair in trial.fair:
         for case in (pair.first, pair.second):
-            found.setdefault(Asked.of(case), say(case, 0))
+            found.setdefault(Asked.of(case), say(case, 1))
     for one in trial.hostile:
         found.setdefault(Asked.of(one.case), answered(one.case))
     return found

@@ -1,0 +1,317 @@
+"""Fits again, with a new generator, when a bot takes its model's refusal, and the risk it runs.
+
+    python -m featherdesk.compress.recalibrate BOT [--generator FOLDER] [--dev DEV.jsonl]
+
+A compressed model doubts differently: the threshold of its parent would refuse too much or too
+little. Asked are the bot's own wordings, each held out from its entry; some with their entry taken
+away, and near misses of topics that no adapter saw, which nothing answers. With a dev file its rows
+are asked instead. Knows nothing of how the generator was made.
+"""
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..agent.artifacts import Manifest
+from ..agent.engine import Agent
+from ..agent.errors import FeatherdeskError, GenerationError
+from ..agent.evaluate import Case, facts_present, load_cases
+from ..agent.grounding import sources_of, unsupported
+from ..agent.index import Index
+from ..agent.out_of_scope import OutOfScope
+from ..agent.progress import track
+from ..agent.prompt import REFUSAL, leaks, render
+from ..agent.risk import Curve, draw
+from ..agent.router import Router
+from ..agent.runtime import Generator, OnnxGenerator
+from ..agent.scoring import from_odds, log_odds
+from ..agent.types import Entry, Match, RouteKind, Turn
+from .augment import noisy
+from .corpora import load_topics, split_topics, told_entry
+from .refusal import Asked, fit_refusal
+
+__all__ = ["Probed", "ask_dev", "ask_own", "curve_of", "fitted", "recalibrate", "recalibrated"]
+
+KEPT, KEPT_DEV = 0.96, 0.97
+"""The share of questions found right that the model must not refuse."""
+
+_OWN, _AWAY, _NEAR = 160, 80, 80
+_LEAST = 12
+"""Questions of either sort below which nothing is fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A question as the model was asked it.
+
+    `group` is `own`, `away` (its entry is taken away) or `near`; `right` tells whether what the
+    model wrote would have been a right answer.
+    """
+
+    asked: Asked
+    group: str
+    right: bool
+
+
+def ask_own(agent: Agent, generator: Generator, seed: int = 4) -> list[Probed]:
+    """Ask a bot its own wordings, and what it cannot answer."""
+    rng = random.Random(seed)
+    entries = [e for e in agent.router.index.entries if _written(e, agent)]
+    held = {entry.id: rng.choice(entry.variants) for entry in entries if entry.variants}
+    chosen = rng.sample(sorted(held), k=min(len(held), _OWN))
+    router = _rebuilt(
+        agent,
+        [
+            replace(e, variants=tuple(v for v in e.variants if v != held.get(e.id)))
+            for e in agent.router.index.entries
+        ],
+    )
+    away = set(rng.sample(sorted(held), k=len(held) // 4))
+    fewer = _rebuilt(agent, [e for e in agent.router.index.entries if e.id not in away])
+    topics = split_topics(load_topics())[1]
+    near = [text for topic in topics for text in told_entry(topic, rng)[2]]
+    tasks = [(router, held[name], name, "own") for name in chosen]
+    tasks += [(fewer, held[name], "", "away") for name in sorted(away)[:_AWAY]]
+    tasks += [(router, text, "", "near") for text in rng.sample(near, k=min(len(near), _NEAR))]
+    found = []
+    for place, text, wanted, group in track(tasks, "asking"):
+        question = noisy(text, rng)
+        matches = place.nearest(question)
+        if matches:
+            case = Case("", question, (), (wanted,) if wanted else (), (), group, not wanted)
+            found.append(_probed(agent, generator, case, matches, group))
+    return found
+
+
+def ask_dev(agent: Agent, generator: Generator, dev: Path) -> list[Probed]:
+    """Ask a bot the rows of a dev file that its router lets the model answer.
+
+    Raises:
+        InputError: the file is wrong.
+    """
+    found = []
+    for case in track(load_cases(dev, agent.router.index.place), "asking"):
+        history = agent.dialogue.before(case.history)
+        route = agent.router.route(case.question, history)
+        if route.kind is not RouteKind.ANSWER or route.parts > 1:
+            continue
+        by_id = {match.entry_id: match for match in route.matches}
+        matches = [by_id[name] for name in route.passed if name in by_id]
+        group = "own" if not case.out_of_scope else "near"
+        if matches:
+            found.append(_probed(agent, generator, case, matches, group, history))
+    return found
+
+
+def _written(entry: Entry, agent: Agent) -> bool:
+    """Whether the model writes answers from an entry."""
+    return not (
+        entry.skill
+        or entry.verbatim
+        or entry.expired(date.today())
+        or entry.language not in agent.manifest.writes
+    )
+
+
+def _rebuilt(agent: Agent, entries: Sequence[Entry]) -> Router:
+    """The router over other entries, with the vectors and thresholds that there are."""
+    old = agent.router
+    encoder = old.index.encoder
+    strange = None
+    if old.index.head is not None:
+        strange = OutOfScope.embedded(encoder, {entry.language for entry in entries})
+    index = Index.build(entries, encoder, old.index.known_vectors(), strange)
+    return replace(old, index=index)
+
+
+def _probed(
+    agent: Agent,
+    generator: Generator,
+    case: Case,
+    matches: Sequence[Match],
+    group: str,
+    history: Sequence[Turn] = (),
+) -> Probed:
+    """Ask the model about what was found."""
+    entries = [agent.entry(match.entry_id) for match in matches]
+    ids = [
+        token
+        for block in render(entries, case.question, history).texts
+        for token in generator.encode(block)
+    ]
+    token = generator.encode(REFUSAL)[0]
+    doubt = float(generator.first(ids, [token])[0])
+    first = matches[0].entry_id in case.entry_ids
+    right = False
+    if first and not case.out_of_scope:
+        most, seconds = agent.config.generation.max_tokens, agent.config.generation.timeout
+        raw = _written_text(generator, ids, token, most, seconds)
+        right = bool(raw) and not leaks(raw) and facts_present(raw, case.facts)
+        right = right and not unsupported(raw, sources_of(entries), case.question)
+    asked = Asked(log_odds(matches[0].score), log_odds(doubt), first, not case.out_of_scope)
+    return Probed(asked, group, right)
+
+
+def _written_text(
+    generator: Generator, ids: Sequence[int], refusal: int, most: int, seconds: float
+) -> str:
+    """What the model writes when its refusal is never taken; empty where it takes too long."""
+    try:
+        steps = generator.generate(
+            ids,
+            max_tokens=most,
+            deadline=time.monotonic() + seconds,
+            stopped=lambda: False,
+            first_veto=(refusal, 2.0),
+        )
+        return generator.decode([step.token for step in steps]).strip()
+    except GenerationError:
+        return ""
+
+
+def fitted(probed: Sequence[Probed], kept: float, before: Manifest) -> dict[str, Any]:
+    """`refusal` and `refusal_slope`; those of `before` where too little was asked to fit them."""
+    asked = [one.asked for one in probed]
+    right = sum(one.answerable and one.first for one in asked)
+    wrong = sum(not one.answerable for one in asked)
+    told: dict[str, Any] = {"questions": len(asked), "found_right": right, "unanswerable": wrong}
+    if min(right, wrong) < _LEAST:
+        old = {"refusal": before.refusal, "refusal_slope": before.refusal_slope}
+        return {**old, **told, "fitted": False}
+    fit = fit_refusal(asked, kept)
+    return {
+        "refusal": fit["refusal_threshold"],
+        "refusal_slope": fit["refusal_slope"],
+        "unanswerable_refused": fit["near_misses_refused"],
+        "kept": kept,
+        **told,
+        "fitted": True,
+    }
+
+
+def curve_of(
+    probed: Sequence[Probed], refusal: float, slope: float
+) -> tuple[Curve, tuple[float, float]]:
+    """Risk and coverage of the model's answers over how sure it is, and both as they are set.
+
+    How sure: the router's log-odds, weighed by the slope, less those of the model's refusal.
+    """
+    groups: dict[str, list[tuple[float, bool]]] = {"own": [], "away": [], "near": []}
+    for one in probed:
+        sure = from_odds(slope * one.asked.router - one.asked.refusal)
+        groups[one.group].append((sure, one.right))
+    curve = Curve.of(groups["own"], groups["away"] or groups["near"], groups["near"])
+    return curve, curve.at(from_odds(-log_odds(refusal)))
+
+
+def recalibrated(
+    bot: Path, generator: Path, seed: int = 4, dev: Path | None = None
+) -> dict[str, Any]:
+    """`refusal` and `refusal_slope` of a bot with another generator, and what they stand on.
+
+    `coverage` and `risk` are those of the thresholds, `curve` those of every other.
+
+    Raises:
+        FeatherdeskError: bot, generator or dev file cannot be read.
+    """
+    agent = Agent.load(bot, generate=False)
+    told, _ = _measured(agent, OnnxGenerator(generator), seed, dev)
+    return told
+
+
+def _measured(
+    agent: Agent, generator: Generator, seed: int, dev: Path | None
+) -> tuple[dict[str, Any], Curve]:
+    probed = ask_dev(agent, generator, dev) if dev else ask_own(agent, generator, seed)
+    told = fitted(probed, KEPT_DEV if dev else KEPT, agent.manifest)
+    curve, (coverage, risk) = curve_of(probed, told["refusal"], told["refusal_slope"])
+    told |= {"coverage": coverage, "risk": risk, "curve": asdict(curve)}
+    return told, curve
+
+
+def recalibrate(
+    bot: Path,
+    generator: Path | Generator | None = None,
+    *,
+    seed: int = 4,
+    dev: Path | None = None,
+) -> dict[str, Any]:
+    """Fit, and store with the bot: thresholds in its manifest, the curve in its report/.
+
+    `generator` is a folder or an open generator; left out, it is the bot's own.
+
+    Raises:
+        FeatherdeskError: the bot writes in no language, or cannot be read or written.
+    """
+    agent = Agent.load(bot, generate=False)
+    if not agent.manifest.writes:
+        raise FeatherdeskError(f"{bot} has no generator: there is nothing to calibrate")
+    opened = generator or bot / "generator"
+    opened = OnnxGenerator(opened) if isinstance(opened, Path) else opened
+    told, curve = _measured(agent, opened, seed, dev)
+    edge = from_odds(-log_odds(told["refusal"]))
+    routed = agent.router.calibration.latin
+    curves = [
+        ("Answers of the model, by how sure it is", curve, edge),
+        ("Questions in Latin script", routed.curve, routed.answer),
+    ]
+    with _replacing(bot / "report") as fresh:
+        draw(curves, fresh)
+        (fresh / "recalibration.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    short = {name: value for name, value in told.items() if name != "curve"}
+    manifest = Manifest.load(bot)
+    steps = tuple(step for step in manifest.steps if "recalibrated" not in step)
+    manifest = replace(
+        manifest,
+        refusal=told["refusal"],
+        refusal_slope=told["refusal_slope"],
+        steps=(*steps, {"recalibrated": short}),
+    )
+    with _replacing(bot) as fresh:
+        text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+        (fresh / "manifest.json").write_text(text, encoding="utf-8")
+    return told
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A place to write files that then take their places in `folder`, each in one step.
+
+    Files of a bot may be links to another bot's: they are replaced, never written to.
+    """
+    folder.mkdir(exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".fresh-", dir=folder))
+    try:
+        yield fresh
+        for path in sorted(fresh.iterdir()):
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        raise FeatherdeskError(f"{folder} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+@click.command()
+@click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--generator", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--dev", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--seed", type=int, default=4, show_default=True)
+def main(bot: Path, *, generator: Path | None, dev: Path | None, seed: int) -> None:
+    """Fit a bot's refusal and risk again, and store both with it."""
+    told = recalibrate(bot, generator, seed=seed, dev=dev)
+    click.echo(json.dumps({name: value for name, value in told.items() if name != "curve"}))
+
+
+if __name__ == "__main__":
+    main()
