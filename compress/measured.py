@@ -110,8 +110,10 @@ def spread(values: Sequence[float], digits: int = 2) -> Spread:
     """Median, minimum and maximum, rounded; zeros where there is nothing."""
     if not values:
         return Spread(0.0, 0.0, 0.0, 0)
-    told = (statistics.median(values), min(values), max(values))
-    return Spread(*(round(value, digits) for value in told), len(values))
+    low, middle, high = (
+        round(value, digits) for value in (min(values), statistics.median(values), max(values))
+    )
+    return Spread(middle, low, high, len(values))
 
 
 def figure(one: Timed, name: str) -> float:
