@@ -58,8 +58,10 @@ def _from_gguf(source: Path, out: Path) -> None:
         for config in (model.config, model.generation_config):
             config.eos_token_id = [end for end in ends if end is not None]
             config.bos_token_id = told["bos_token_id"]
-            config.pad_token_id = told["padding_token_id"]
+            config.pad_token_id = told.get("padding_token_id", told["eos_token_id"])
         tokenizer.save(str(out / "tokenizer.json"))
+        if "chat_template" in told:
+            (out / "chat_template.jinja").write_text(told["chat_template"], encoding="utf-8")
     else:
         _write_byte_level(source, out)
     model.save_pretrained(out)

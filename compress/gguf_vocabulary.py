@@ -17,6 +17,8 @@ __all__ = ["write_vocabulary"]
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _NO_SCORE = -1000.0
+_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+_UNUSED_PIECE = re.compile(r"<unused\d+>")
 _QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -52,14 +54,20 @@ def _tokens(told: Mapping[str, Any], rows: int) -> tuple[list[str], list[int]]:
     """Every id's text and type; rows of the embedding that have no token are padding."""
     tokens = [f"[PAD{number}]" for number in range(rows)]
     types = [_UNUSED] * rows
+    pieces = told["model"].get("byte_fallback", False)
     for text, number in told["model"]["vocab"].items():
         tokens[number] = text
-        byte = told["model"].get("byte_fallback") and re.fullmatch(r"<0x[0-9A-F]{2}>", text)
-        types[number] = _BYTE if byte else _NORMAL
+        types[number] = _piece_type(text) if pieces else _NORMAL
     for item in told.get("added_tokens", ()):
         tokens[item["id"]] = item["content"]
         types[item["id"]] = _CONTROL if item.get("special") else _USER_DEFINED
     return tokens, types
+
+
+def _piece_type(text: str) -> int:
+    if _BYTE_PIECE.fullmatch(text):
+        return _BYTE
+    return _CONTROL if _UNUSED_PIECE.fullmatch(text) else _NORMAL
 
 
 def _write_pieces(

@@ -17,18 +17,16 @@ __all__ = ["fields_of", "is_pieces", "tokenizer_of"]
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _SPACE = "▁"
 _UNUSED = re.compile(r"<unused\d+>")
-_PREFIX = "tokenizer.ggml."
+_PREFIX = re.compile(r"tokenizer\.(ggml\.)?")
 
 
 def fields_of(file: Path) -> dict[str, Any]:
-    """What a GGUF says of its tokenizer: `tokens`, `scores`, `token_type`, `bos_token_id`, ..."""
+    """What a GGUF says of its tokenizer: `tokens`, `scores`, `token_type`, `chat_template`, ..."""
     from gguf import GGUFReader
 
     fields = GGUFReader(file).fields.items()
     return {
-        name.removeprefix(_PREFIX): field.contents()
-        for name, field in fields
-        if name.startswith(_PREFIX)
+        _PREFIX.sub("", name): field.contents() for name, field in fields if _PREFIX.match(name)
     }
 
 
@@ -49,7 +47,7 @@ def tokenizer_of(told: Mapping[str, Any]) -> Tokenizer:
         models.BPE(
             vocabulary,
             _merges(tokens, types, told["scores"]),
-            unk_token=tokens[told["unknown_token_id"]],
+            unk_token=tokens[told.get("unknown_token_id", 0)],
             fuse_unk=True,
             byte_fallback=True,
         )
@@ -68,7 +66,7 @@ def tokenizer_of(told: Mapping[str, Any]) -> Tokenizer:
         ]
     )
     tokenizer.add_tokens(_added(tokens, types))
-    if told.get("add_bos_token"):
+    if told.get("add_bos_token", True):
         first = tokens[told["bos_token_id"]]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{first} $A",

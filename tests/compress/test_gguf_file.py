@@ -321,6 +321,32 @@ def test_a_tensor_that_is_missing_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.end_to_end
+def test_the_real_base_is_told_as_in_the_file_llama_cpp_made(tmp_path: Path) -> None:
+    """Vocabulary and sizes, without the weights, against the GGUF that the base came from."""
+    from featherdesk.agent.catalog import fetch
+    from featherdesk.compress.assemble import assemble_base
+    from featherdesk.compress.gguf_vocabulary import write_vocabulary
+
+    base = assemble_base(BASE)
+    config = module._configuration(base)
+    file = tmp_path / "told.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    module._write_shape(writer, config)
+    write_vocabulary(writer, base, config["vocab_size"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    theirs = gguf.GGUFReader(fetch(BASE) / "model.gguf")
+    ours = gguf.GGUFReader(file)
+    compared = [name for name in theirs.fields if name.startswith(("llama.", "tokenizer.ggml."))]
+    assert len(compared) > 12
+    for name in compared:
+        wanted = theirs.get_field(name).contents()
+        got = ours.get_field(name).contents()
+        assert got == (pytest.approx(wanted) if isinstance(wanted, float) else wanted), name
+
+
 @pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(("kind", "same"), [("Q8_0", 24), ("Q4_0", 3)])

@@ -205,6 +205,7 @@ def test_the_assembled_folder_ends_turns_and_encodes_the_same(gemma: Path) -> No
     tokenizer = Tokenizer.from_file(str(gemma / "tokenizer.json"))
     for text in TEXTS:
         assert _ids(tokenizer, text) == _as_llama_cpp(text, _fields())
+    assert "<start_of_turn>model" in (gemma / "chat_template.jinja").read_text()
     assert not (gemma / "tokenizer.model").exists()
 
 
@@ -243,8 +244,7 @@ def _answers_as_torch(
 def test_the_real_gemma_answers(tmp_path: Path) -> None:
     """240 MB are fetched once; a gigabyte is written to the cache."""
     folder = assemble_base(GEMMA)
-    told = fields_of(catalog_module.fetch(GEMMA) / "model.gguf")
-    assert is_pieces(told)
+    assert is_pieces(fields_of(catalog_module.fetch(GEMMA) / "model.gguf"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for text in (
         "It costs £4.95, or 12,50 € from 2026-01-31.",
