@@ -21,6 +21,7 @@ _HELP = {
     "check": "Look for mistakes in a FAQ.",
     "classify": "Train a text classifier.",
     "demo": "Serve the sample bot.",
+    "distill": "Heal a pruned model against its parent.",
     "evaluate": "Score a bot on a test file.",
     "explain": "The receipt of a reply, in words.",
     "export": "Make an ONNX generator folder.",
@@ -30,6 +31,7 @@ _HELP = {
     "mcp": "The bot as tools for other agents.",
     "models": "The catalogue of base models.",
     "plugins": "What is registered, and by whom.",
+    "prune": "Cut a model smaller.",
     "serve": "The chat page and the API.",
 }
 

@@ -7,7 +7,7 @@ of the bot's own answers, as divergence from what the whole model says.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,9 @@ import torch
 
 from ..agent.errors import ConfigError
 from ..agent.progress import track
+from .activations import probes_of
 from .architecture import layers_of, open_model, save_model, shape_of
-from .forward import Batch, batch_of, divergence, hidden_through, log_probabilities, mixed
-from .material import batches, encoded
-from .model import load_tokenizer
+from .forward import Batch, answers, hidden_through, mean_divergence
 from .steps import Task
 
 __all__ = ["RemoveLayers", "block_influence", "greedy_order", "without_layers"]
@@ -63,9 +62,7 @@ class RemoveLayers:
         gone = list(self.which)
         told: dict[str, Any] = {}
         if not gone:
-            tokenizer = load_tokenizer(source)
-            sequences = encoded(task.material.rows, task.material.texts, tokenizer)
-            probes = [batch_of(g) for g in islice(batches(sequences, 4, task.seed), _PROBES)]
+            probes = probes_of(source, task, _PROBES)
             if self.by == "influence":
                 scores = block_influence(model, probes)
                 gone = sorted(range(len(scores)), key=scores.__getitem__)[: self.remove]
@@ -98,8 +95,7 @@ def greedy_order(
     model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
 ) -> list[tuple[int, float]]:
     """Layers in the order of removal, each with the divergence (nats a token) once it is gone."""
-    with mixed():
-        wanted = [log_probabilities(model, probe) for probe in probes]
+    wanted = answers(model, probes)
     kept = list(range(len(layers_of(model))))
     everything = list(layers_of(model))
     order: list[tuple[int, float]] = []
@@ -108,18 +104,12 @@ def greedy_order(
         losses = {}
         for layer in kept:
             _install(model, [everything[n] for n in kept if n != layer])
-            losses[layer] = _apart(model, probes, wanted)
+            losses[layer] = mean_divergence(model, probes, wanted)
         worst = min(losses, key=losses.__getitem__)
         kept.remove(worst)
         order.append((worst, losses[worst]))
     _install(model, everything)
     return order
-
-
-def _apart(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]) -> float:
-    with mixed():
-        found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
-    return sum(found) / len(found)
 
 
 def without_layers(model: Any, gone: Sequence[int]) -> Any:
