@@ -27,16 +27,16 @@ Grams = dict[str, torch.Tensor]
 """By the name of a linear part: the mean outer product of its inputs, (in, in), fp32."""
 
 
-def probes_of(source: Path, task: Task, count: int) -> list[Batch]:
+def probes_of(source: Path, task: Task, count: int, *, needed: bool = True) -> list[Batch]:
     """`count` batches of four packed sequences of calibration data.
 
     Raises:
-        FeatherdeskError: there is none that fits.
+        FeatherdeskError: there is none that fits, and it is `needed`.
     """
     tokenizer = load_tokenizer(source)
     sequences = encoded(task.material.rows, task.material.texts, tokenizer)
     probes = [batch_of(group) for group in islice(batches(sequences, 4, task.seed), count)]
-    if not probes:
+    if needed and not probes:
         raise FeatherdeskError(
             "no calibration data: name a FAQ, rows or texts to measure the importance on"
         )

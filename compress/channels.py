@@ -17,21 +17,22 @@ import torch
 from ..agent.errors import ConfigError
 from .activations import probes_of, walk
 from .architecture import Shape, open_model, save_model, shape_of
-from .forward import answers, mean_divergence
+from .forward import answers, effect_on_answers
 from .linear import keep_columns, keep_rows
 from .steps import Task
 
 __all__ = ["PruneChannels", "channel_scores"]
 
 _PROBES = 8
-_BLOCK = 32
+_BLOCKS = 64
+"""Two int4 blocks: onnxruntime's quantizer fails where their number in a row is odd."""
 
 
 @dataclass(frozen=True, slots=True)
 class PruneChannels:
     """The step `channels`: keep the `keep` most important channels of each feed-forward layer.
 
-    A multiple of 32 fills the blocks of the int4 export. `compensate` lets the columns that stay
+    A multiple of 64 is what the int4 export takes (pairs of blocks of 32). `compensate` lets the columns that stay
     take over what they can of those that go, by least squares.
     """
 
@@ -60,9 +61,9 @@ class PruneChannels:
         """Write the narrower model; tells the effect on answers."""
         shape = shape_of(source)
         self.fits(shape)
-        if self.keep % _BLOCK:
+        if self.keep % _BLOCKS:
             task.notify(
-                f"channels: {self.keep} is no multiple of {_BLOCK}; the int4 export pads its blocks"
+                f"channels: {self.keep} is no multiple of {_BLOCKS}, which the int4 export asks for"
             )
         probes = probes_of(source, task, _PROBES)
         model = open_model(source)
@@ -79,9 +80,9 @@ class PruneChannels:
             keep_columns(mlp.down_proj, kept, gram if self.compensate else None)
         for config in (model.config, model.get_decoder().config):
             config.intermediate_size = self.keep
-        effect = mean_divergence(model, probes[:4], wanted)
+        effect = effect_on_answers(model, probes[:4], wanted)
         save_model(model, source, out)
-        return {"channels": self.keep, "of": shape.channels, "divergence": round(effect, 5)}
+        return {"channels": self.keep, "of": shape.channels, "divergence": effect}
 
 
 def channel_scores(weight: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:

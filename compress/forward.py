@@ -19,6 +19,7 @@ __all__ = [
     "answers",
     "batch_of",
     "divergence",
+    "effect_on_answers",
     "hidden",
     "hidden_through",
     "log_probabilities",
@@ -138,10 +139,17 @@ def answers(model: Any, probes: Sequence[Batch]) -> list[torch.Tensor]:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def mean_divergence(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]) -> float:
-    """Mean divergence of the model from `wanted`, one tensor of `answers` a probe (nats a token)."""
+    """Mean divergence (nats a token) from `wanted`, what `answers` told of the same probes."""
     with mixed():
         found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
     return sum(found) / len(found)
+
+
+def effect_on_answers(
+    model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]
+) -> float | None:
+    """`mean_divergence` as a step tells it; None without probes."""
+    return round(mean_divergence(model, probes, wanted), 5) if probes else None
 
 
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:

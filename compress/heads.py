@@ -16,7 +16,7 @@ import torch
 from ..agent.errors import ConfigError
 from .activations import probes_of, walk
 from .architecture import Shape, open_model, save_model, shape_of
-from .forward import answers, mean_divergence
+from .forward import answers, effect_on_answers
 from .linear import keep_columns, keep_rows
 from .steps import Task
 
@@ -73,13 +73,13 @@ class PruneHeads:
             config.num_attention_heads = after.heads
             config.num_key_value_heads = after.kv_heads
             config.head_dim = after.head_size  # no longer the hidden size over the heads
-        effect = mean_divergence(model, probes[:4], wanted)
+        effect = effect_on_answers(model, probes[:4], wanted)
         save_model(model, source, out)
         return {
             "kv_heads": after.kv_heads,
             "of": shape.kv_heads,
             "kept": kept,
-            "divergence": round(effect, 5),
+            "divergence": effect,
         }
 
 

@@ -76,4 +76,4 @@ def test_keeping_none_is_refused() -> None:
 def test_a_number_that_leaves_blocks_open_is_told(family: Path, task: Task, tmp_path: Path) -> None:
     said: list[str] = []
     PruneChannels(50).run(family, tmp_path / "out", replace(task, notify=said.append))
-    assert any("no multiple of 32" in text for text in said)
+    assert any("no multiple of 64" in text for text in said)
