@@ -29,7 +29,9 @@ from .material import LENGTH, batches, encoded
 from .methods import LINEAR, has_bf16
 from .model import load_tokenizer, write_atomically
 from .rounding import rounded_weights
-from .steps import Task
+from .sharing import tie, untie
+from .sparsity import keep_zeros, zeros_of
+from .steps import Task, identity_of
 from .vocabulary import parent_with
 
 __all__ = ["Heal", "heal"]
@@ -114,6 +116,7 @@ class _Run:
     def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
         self.config, self.task, self.device = config, task, device
         self.checkpoint = task.scratch / "heal"
+        self.made_from = f"{identity_of(source)} {task.material.digest()} {task.seed}"
         tokenizer = load_tokenizer(source)
         told, known = general_text(task.material.texts, task.seed)
         rows = encoded(task.material.rows, (), tokenizer)
@@ -125,7 +128,14 @@ class _Run:
         self.parent = parent_with(task.parent, source).to(self._dtype()).to(device)
         self.parent.requires_grad_(False)
         self.student = open_model(source).to(device)
+        self.zeros = zeros_of(self.student)
+        self.shared = tie(self.student)
         if config.method == "lora":
+            if self.zeros or self.shared:
+                raise ConfigError(
+                    'heal: method "lora" would fill the zeros of a sparse model and part layers '
+                    'that share weights; use "full"'
+                )
             self.student = self._with_lora(self.student)
         self.weights = [p for p in self.student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -189,9 +199,10 @@ class _Run:
         count = round(len(self.rows) * self.config.general / max(1e-9, 1 - self.config.general))
         while True:
             texts = rng.sample(self.texts, k=min(count, len(self.texts)))
-            for group in batches([*self.rows, *texts], self.config.batch, self.task.seed + number):
-                if len(group) == self.config.batch:
-                    yield self._batch(group)
+            groups = list(batches([*self.rows, *texts], self.config.batch, self.task.seed + number))
+            full = [group for group in groups if len(group) == self.config.batch]
+            for group in full or groups:
+                yield self._batch(group)
             number += 1
 
     def train(self) -> None:
@@ -241,6 +252,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * _share(self.step, self.total)
         self.optimizer.step()
+        keep_zeros(self.zeros)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return total
@@ -267,6 +279,7 @@ class _Run:
     def _save(self) -> None:
         state = {
             "config": asdict(self.config),
+            "made_from": self.made_from,
             "step": self.step,
             "seen": self.seen,
             "seconds": self.seconds,
@@ -289,7 +302,7 @@ class _Run:
         if not described.exists():
             return
         state = json.loads(described.read_text())
-        if state["config"] != asdict(self.config):
+        if (state["config"], state.get("made_from")) != (asdict(self.config), self.made_from):
             return
         tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
@@ -306,6 +319,7 @@ class _Run:
         """The healed model; an adapter is merged into it."""
         if self.config.method == "lora":
             return self.student.merge_and_unload()
+        untie(self.shared)
         return self.student
 
     def forget(self) -> None:

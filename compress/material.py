@@ -4,6 +4,7 @@ Rows are contexts with their questions, as in training; texts are passages to re
 of what is done with them.
 """
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Material:
     held: tuple[Row, ...]
     texts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Names the data by its content."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def passages(self) -> Iterator[str]:
         """Every text as the model reads or writes it."""
