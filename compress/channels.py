@@ -32,8 +32,8 @@ _BLOCKS = 64
 class PruneChannels:
     """The step `channels`: keep the `keep` most important channels of each feed-forward layer.
 
-    A multiple of 64 is what the int4 export takes (pairs of blocks of 32). `compensate` lets the columns that stay
-    take over what they can of those that go, by least squares.
+    A multiple of 64 is what the int4 export takes (pairs of blocks of 32). `compensate` lets the
+    columns that stay take over what they can of those that go, by least squares.
     """
 
     kind: ClassVar[str] = "prune"

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from ..agent.errors import CatalogError
 from .model import write_atomically
 
-__all__ = ["Sizes", "compact", "compact_bytes", "expand"]
+__all__ = ["Sizes", "compact", "compact_bytes", "expand", "is_compact"]
 
 _FILE = "weights.compact"
 _WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -36,6 +36,11 @@ class Sizes:
 
     plain: int
     compact: int
+
+
+def is_compact(folder: Path) -> bool:
+    """Whether a folder holds weights in compact form."""
+    return (folder / _FILE).is_file()
 
 
 def compact(source: Path, out: Path) -> Sizes:

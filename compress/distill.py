@@ -38,6 +38,8 @@ __all__ = ["Heal", "heal"]
 
 _HELD = 6
 """Batches to judge by."""
+_SAVE_EVERY = 50
+"""Steps from one checkpoint to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class _Run:
                 bar.update(shown, advance=1, state=state)
                 if self.step % 10 == 0:
                     self.curve.append((self.step, round(loss, 4)))
-                if self.step % 50 == 0 and self.step < self.total:
+                if self.step % _SAVE_EVERY == 0 and self.step < self.total:
                     self._save()
 
     def _late(self) -> bool:

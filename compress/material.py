@@ -26,6 +26,7 @@ __all__ = [
     "encode_text",
     "encoded",
     "load_material",
+    "material_of",
     "shipped_material",
 ]
 
@@ -108,6 +109,25 @@ def load_material(path: Path, seed: int = 7) -> Material:
         raise InputError(path, "no calibration data: the file is empty")
     training, held = dataset.split(rows, 0.1, seed)
     return Material(tuple(training or held), tuple(held))
+
+
+def material_of(name: str, seed: int = 7) -> Material:
+    """Calibration data by name: the FAQ of a `bot.toml`, a file of rows or texts, or, for the
+    empty name, what ships.
+
+    Raises:
+        InputError, ConfigError: the file cannot be read.
+    """
+    if not name:
+        return shipped_material(seed=seed)
+    path = Path(name).expanduser()
+    if path.suffix != ".toml":
+        return load_material(path, seed)
+    from ..agent.config import load_config
+    from ..agent.ingest import read_faq
+
+    told = load_config(path)
+    return bot_material(read_faq(*(path.parent / faq for faq in told.bot.faq)), seed=seed)
 
 
 def encode_text(text: str, tokenizer: Tokenizer, length: int = LENGTH) -> Encoded:

@@ -18,7 +18,7 @@ from ..agent.artifacts import atomic_folder, sha256_of
 from ..agent.errors import FeatherdeskError
 from .material import Material
 
-__all__ = ["Done", "Kind", "Notify", "Step", "Task", "identity_of", "run_steps"]
+__all__ = ["Done", "Kind", "Notify", "Step", "Task", "check_fit", "identity_of", "run_steps"]
 
 Notify = Callable[[str], None]
 Kind = str
@@ -94,7 +94,7 @@ def run_steps(
         FeatherdeskError: a step failed, or cannot fit what the steps before it leave; the latter
             is said before any of them starts.
     """
-    _check_fit(named, source)
+    check_fit(named, source)
     key = _hash(identity_of(source), task.material.digest())
     folder = source
     finished = []
@@ -114,8 +114,12 @@ def run_steps(
     return finished
 
 
-def _check_fit(named: Sequence[tuple[str, Step]], source: Path) -> None:
-    """Let every step that knows how (`fits`: a shape in, a shape out) say whether it will fit."""
+def check_fit(named: Sequence[tuple[str, Step]], source: Path) -> None:
+    """Let every step that knows how (`fits`: a shape in, a shape out) say whether it will fit.
+
+    Raises:
+        FeatherdeskError: one does not, or `source` is no model.
+    """
     from .architecture import shape_of  # recipes are read without torch
 
     shape = None
