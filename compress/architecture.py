@@ -123,7 +123,7 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
     """The decoder layers, first to last."""
-    return model.get_decoder().layers  # type: ignore[no-any-return]
+    return model.get_decoder().layers
 
 
 def save_model(model: Any, source: Path, out: Path) -> None:

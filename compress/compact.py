@@ -172,7 +172,8 @@ def _places(there: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _two_bits(places: NDArray[np.int64]) -> NDArray[np.uint8]:
     padded = np.pad(places, (0, -len(places) % 4)).astype(np.uint8).reshape(-1, 4)
-    return np.bitwise_or.reduce(padded << np.array([0, 2, 4, 6], np.uint8), axis=1)
+    packed = np.bitwise_or.reduce(padded << np.array([0, 2, 4, 6], np.uint8), axis=1)
+    return np.asarray(packed, np.uint8)
 
 
 def _from_two_bits(packed: NDArray[np.uint8], count: int) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 
@@ -161,7 +162,7 @@ class _Run:
     def _batch(self, group: Sequence[Encoded]) -> Batch:
         """Always the same shape: a compiled model is made for one."""
         missing = self.config.batch - len(group)
-        return batch_of([*group, *group[:1] * missing], LENGTH).to(self.device)
+        return batch_of([*group, *list(group[:1]) * missing], LENGTH).to(self.device)
 
     def _with_lora(self, student: Any) -> Any:
         from peft import LoraConfig, get_peft_model
@@ -217,6 +218,7 @@ class _Run:
             BarColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
+            console=Console(stderr=True),
             disable=not self.task.progress,
         )
         with bar:

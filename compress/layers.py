@@ -166,4 +166,4 @@ def _install(model: Any, layers: Sequence[torch.nn.Module]) -> None:
     decoder.layers = torch.nn.ModuleList(layers)
     model.config.num_hidden_layers = decoder.config.num_hidden_layers = len(layers)
     for place, layer in enumerate(layers):
-        layer.self_attn.layer_idx = place  # type: ignore[union-attr]
+        layer.self_attn.layer_idx = place

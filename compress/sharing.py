@@ -161,7 +161,7 @@ def tie(model: Any) -> Shared:
                     continue
                 key = (tuple(weight.shape), float(weight.detach().double().sum()))
                 places = known.setdefault(key, [])
-                if places and torch.equal(places[0][0]._parameters[places[0][1]], weight):  # type: ignore[arg-type]
+                if places and torch.equal(places[0][0]._parameters[places[0][1]], weight):
                     module._parameters[name] = places[0][0]._parameters[places[0][1]]
                     places.append((module, name))
                 elif not places:

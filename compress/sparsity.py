@@ -115,7 +115,7 @@ class Sparsify:
 def _zeros(model: Any) -> float:
     """The share of zeros in the decoder's matrices."""
     found = [layer.get_submodule(name).weight for layer in layers_of(model) for name in _PARTS]
-    return sum(int((w == 0).sum()) for w in found) / sum(w.numel() for w in found)
+    return sum(int((w == 0).sum()) for w in found) / sum(int(w.numel()) for w in found)
 
 
 def zeros_of(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:

@@ -53,11 +53,19 @@ def family(
     request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of a four-layer model of each architecture: 4 query heads, 2 KV heads."""
+    return _made(str(request.param), tiny, tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture(scope="session")
+def lively(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The llama of the families, whose words differ more than those of `tiny`."""
+    return _made("llama", tiny, tmp_path_factory.mktemp("lively"))
+
+
+def _made(kind: str, tiny: Path, folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kind = str(request.param)
-    folder = tmp_path_factory.mktemp(kind)
     torch.manual_seed(1)
     told: dict[str, object] = {
         "vocab_size": 320,

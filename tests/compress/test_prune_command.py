@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 
 @pytest.fixture(scope="module")
-def rows(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def rows(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     from .conftest import task_of
 
     folder = tmp_path_factory.mktemp("rows")
     path = folder / "rows.jsonl"
-    dataset.save(task_of(tiny, folder).material.rows, path)
+    dataset.save(task_of(lively, folder).material.rows, path)
     return str(path)
 
 
@@ -27,18 +27,18 @@ def _ran(command: object, *arguments: object) -> Result:
     return result
 
 
-def test_every_cut_in_order_then_healing(tiny: Path, tmp_path: Path, rows: str) -> None:
+def test_every_cut_in_order_then_healing(lively: Path, tmp_path: Path, rows: str) -> None:
     out, healed = tmp_path / "out", tmp_path / "healed"
     cuts = ("--vocabulary", 259, "--layers", 1, "--heads", 1, "--channels", 64, "--sparsity", 0.5)
     calibration = ("--calibration", rows)
-    result = _ran(prune, tiny, "--out", out, *cuts, *calibration, "--compact", tmp_path / "c")
+    result = _ran(prune, lively, "--out", out, *cuts, *calibration, "--compact", tmp_path / "c")
     told = json.loads(result.stdout)
     names = ["vocabulary", "layers", "heads", "channels", "sparsity"]
     assert [step["step"] for step in told["steps"]] == names
-    assert f"featherdesk distill {out} --parent {tiny}" in result.stderr
+    assert f"featherdesk distill {out} --parent {lively}" in result.stderr
     assert "not on a CPU" in result.stderr
     shape = shape_of(out)
-    assert (shape.vocabulary, shape.layers, shape.kv_heads, shape.channels) == (259, 1, 1, 64)
+    assert (shape.vocabulary, shape.layers, shape.kv_heads, shape.channels) == (259, 3, 1, 64)
     assert told["compact_bytes"] < told["bytes"]
     assert not list(tmp_path.glob(".*"))
 
@@ -47,7 +47,7 @@ def test_every_cut_in_order_then_healing(tiny: Path, tmp_path: Path, rows: str) 
     assert all((got[name] == tensor).all() for name, tensor in wanted.items())
 
     learn = ("--tokens", 4000, "--batch", 2, "--no-compiled", "--learning-rate", 0.003)
-    result = _ran(distill, out, "--parent", tiny, "--out", healed, *learn, *calibration)
+    result = _ran(distill, out, "--parent", lively, "--out", healed, *learn, *calibration)
     (step,) = json.loads(result.stdout)["steps"]
     assert step["after"]["divergence"] < step["before"]["divergence"]
     open_model(healed)
@@ -57,7 +57,7 @@ def test_every_cut_in_order_then_healing(tiny: Path, tmp_path: Path, rows: str) 
 @pytest.mark.parametrize(
     ("cut", "message"),
     [
-        (("--layers", 31), "remove 31 of 2 layers"),
+        (("--layers", 31), "remove 31 of 4 layers"),
         (("--heads", 2), "keep 2 KV heads, the model has 2"),
         (("--heads", 0), "keep must be at least 1"),
         (("--channels", 128), "the model has 128"),
@@ -68,25 +68,27 @@ def test_every_cut_in_order_then_healing(tiny: Path, tmp_path: Path, rows: str) 
     ],
 )
 def test_what_cannot_be_is_said_and_leaves_nothing(
-    tiny: Path, tmp_path: Path, cut: tuple[object, ...], message: str
+    lively: Path, tmp_path: Path, cut: tuple[object, ...], message: str
 ) -> None:
     from featherdesk.agent.errors import FeatherdeskError
 
     with pytest.raises(FeatherdeskError, match=message):
-        _ran(prune, tiny, "--out", tmp_path / "out", *cut)
+        _ran(prune, lively, "--out", tmp_path / "out", *cut)
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_to_cut_is_a_usage_error(tiny: Path, tmp_path: Path, rows: str) -> None:
-    result = _ran(prune, tiny, "--out", tmp_path / "out", "--calibration", rows)
+def test_nothing_to_cut_is_a_usage_error(lively: Path, tmp_path: Path, rows: str) -> None:
+    result = _ran(prune, lively, "--out", tmp_path / "out", "--calibration", rows)
     assert result.exit_code == 2
     assert "nothing to cut" in result.stderr
 
 
-def test_a_folder_of_something_else_is_not_replaced(tiny: Path, tmp_path: Path, rows: str) -> None:
+def test_a_folder_of_something_else_is_not_replaced(
+    lively: Path, tmp_path: Path, rows: str
+) -> None:
     (tmp_path / "letters.txt").write_text("dear")
-    for out, message in ((tmp_path, "is no model folder"), (tiny, "is the model itself")):
+    for out, message in ((tmp_path, "is no model folder"), (lively, "is the model itself")):
         with pytest.raises(ConfigError, match=message):
-            _ran(prune, tiny, "--out", out, "--layers", 1, "--calibration", rows)
+            _ran(prune, lively, "--out", out, "--layers", 1, "--calibration", rows)
     assert (tmp_path / "letters.txt").read_text() == "dear"
-    open_model(tiny)
+    open_model(lively)

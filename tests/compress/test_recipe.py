@@ -1,3 +1,4 @@
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,11 @@ EXPORT = '[[steps]]\nuse = "export"\n'
 HEAL = '[[steps]]\nuse = "heal"\n'
 
 
-class _Export:
-    """A stand-in for a third party's export without settings."""
-
-    kind = "export"
-
-
 @pytest.fixture(autouse=True)
 def _export(monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps that are registered, and an export whatever is."""
-    from dataclasses import dataclass
-
     known = registry.plugins()
-    made = dataclass(frozen=True)(_Export)
+    made = make_dataclass("Export", [], frozen=True, namespace={"kind": "export"})
     own = registry.Plugin("featherdesk.steps", "export", "other", "other:Export")
     found = [p for p in known if (p.group, p.name) != ("featherdesk.steps", "export")]
     monkeypatch.setattr(module, "plugins", lambda: [*found, own])
