@@ -22,6 +22,7 @@ _HELP = {
     "classify": "Train a text classifier.",
     "compress": "Prune, heal, quantize, export.",
     "demo": "Serve the sample bot.",
+    "distill": "Heal a pruned model against its parent.",
     "evaluate": "Score a bot on a test file.",
     "explain": "The receipt of a reply, in words.",
     "export": "Make a folder that runs the model: here or elsewhere.",
@@ -33,6 +34,7 @@ _HELP = {
     "models": "The catalogue of base models.",
     "plan": "Which compression fits this machine.",
     "plugins": "What is registered, and by whom.",
+    "prune": "Cut a model smaller.",
     "quantize": "Round a model's weights, with proof.",
     "serve": "The chat page and the API.",
 }

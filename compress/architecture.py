@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..agent.errors import CatalogError, FeatherdeskError
+from .compact import is_compact
 from .model import write_atomically
 
 __all__ = ["SUPPORTED", "Shape", "layers_of", "open_model", "save_model", "shape_of"]
@@ -59,6 +61,10 @@ def shape_of(folder: Path) -> Shape:
             f"{folder}: the architecture {kind!r} cannot be compressed; supported are "
             f"{', '.join(SUPPORTED)}"
         )
+    if is_compact(folder):
+        raise CatalogError(
+            f"{folder} is a compact folder; `featherdesk prune {folder} --out PLAIN` opens it"
+        )
     if not any(folder.glob("*.safetensors")):
         raise CatalogError(
             f"{folder} holds no *.safetensors: it is half-written or in another format; "
@@ -75,7 +81,7 @@ def shape_of(folder: Path) -> Shape:
             head_size=int(told.get("head_dim") or told["hidden_size"] // heads),
             channels=int(told["intermediate_size"]),
             vocabulary=int(told["vocab_size"]),
-            tied=bool(told.get("tie_word_embeddings", kind == "gemma3_text")),
+            tied=bool(told.get("tie_word_embeddings", kind in {"gemma3_text", "smollm3"})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CatalogError(f"{path} lacks {error}; it does not describe a {kind} model") from None
@@ -92,8 +98,12 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
     shape_of(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
+        model, told = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "not enough memory" in str(error):
@@ -101,14 +111,19 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
                 f"{folder} does not fit into memory; close other programs, or take a smaller model"
             ) from None
         raise FeatherdeskError(f"{folder} cannot be loaded: {error}") from None
-    except (OSError, ValueError) as error:  # a truncated file, a missing tensor
+    except (OSError, ValueError, SafetensorError) as error:  # a truncated file
         raise CatalogError(f"{folder} cannot be loaded: {error}") from None
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers would go on with chance weights
+        raise CatalogError(
+            f"{folder} lacks {len(missing)} tensors, such as {missing[0]}; fetch or save it anew"
+        )
     return model.eval()
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
     """The decoder layers, first to last."""
-    return model.get_decoder().layers  # type: ignore[no-any-return]
+    return model.get_decoder().layers
 
 
 def save_model(model: Any, source: Path, out: Path) -> None:

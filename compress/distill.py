@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 
@@ -29,13 +30,17 @@ from .material import LENGTH, batches, encoded
 from .methods import LINEAR, has_bf16
 from .model import load_tokenizer, write_atomically
 from .rounding import rounded_weights
-from .steps import Task
+from .sharing import tie, untie
+from .sparsity import keep_zeros, zeros_of
+from .steps import Task, identity_of
 from .vocabulary import parent_with
 
 __all__ = ["Heal", "heal"]
 
 _HELD = 6
 """Batches to judge by."""
+_SAVE_EVERY = 50
+"""Steps from one checkpoint to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ class _Run:
     def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
         self.config, self.task, self.device = config, task, device
         self.checkpoint = task.scratch / "heal"
+        self.made_from = f"{identity_of(source)} {task.material.digest()} {task.seed}"
         tokenizer = load_tokenizer(source)
         told, known = general_text(task.material.texts, task.seed)
         rows = encoded(task.material.rows, (), tokenizer)
@@ -125,7 +131,14 @@ class _Run:
         self.parent = parent_with(task.parent, source).to(self._dtype()).to(device)
         self.parent.requires_grad_(False)
         self.student = open_model(source).to(device)
+        self.zeros = zeros_of(self.student)
+        self.shared = tie(self.student)
         if config.method == "lora":
+            if self.zeros or self.shared:
+                raise ConfigError(
+                    'heal: method "lora" would fill the zeros of a sparse model and part layers '
+                    'that share weights; use "full"'
+                )
             self.student = self._with_lora(self.student)
         self.weights = [p for p in self.student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -149,7 +162,7 @@ class _Run:
     def _batch(self, group: Sequence[Encoded]) -> Batch:
         """Always the same shape: a compiled model is made for one."""
         missing = self.config.batch - len(group)
-        return batch_of([*group, *group[:1] * missing], LENGTH).to(self.device)
+        return batch_of([*group, *list(group[:1]) * missing], LENGTH).to(self.device)
 
     def _with_lora(self, student: Any) -> Any:
         from peft import LoraConfig, get_peft_model
@@ -189,7 +202,9 @@ class _Run:
         count = round(len(self.rows) * self.config.general / max(1e-9, 1 - self.config.general))
         while True:
             texts = rng.sample(self.texts, k=min(count, len(self.texts)))
-            for group in batches([*self.rows, *texts], self.config.batch, self.task.seed + number):
+            groups = list(batches([*self.rows, *texts], self.config.batch, self.task.seed + number))
+            full = [group for group in groups if len(group) == self.config.batch]
+            for group in full or groups:
                 yield self._batch(group)
             number += 1
 
@@ -203,6 +218,7 @@ class _Run:
             BarColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
+            console=Console(stderr=True),
             disable=not self.task.progress,
         )
         with bar:
@@ -216,7 +232,7 @@ class _Run:
                 bar.update(shown, advance=1, state=state)
                 if self.step % 10 == 0:
                     self.curve.append((self.step, round(loss, 4)))
-                if self.step % 50 == 0 and self.step < self.total:
+                if self.step % _SAVE_EVERY == 0 and self.step < self.total:
                     self._save()
                     self.task.notify(f"heal: {state}")
 
@@ -242,6 +258,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * _share(self.step, self.total)
         self.optimizer.step()
+        keep_zeros(self.zeros)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return total
@@ -268,6 +285,7 @@ class _Run:
     def _save(self) -> None:
         state = {
             "config": asdict(self.config),
+            "made_from": self.made_from,
             "step": self.step,
             "seen": self.seen,
             "seconds": self.seconds,
@@ -290,7 +308,7 @@ class _Run:
         if not described.exists():
             return
         state = json.loads(described.read_text())
-        if state["config"] != asdict(self.config):
+        if (state["config"], state.get("made_from")) != (asdict(self.config), self.made_from):
             return
         tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
@@ -307,6 +325,7 @@ class _Run:
         """The healed model; an adapter is merged into it."""
         if self.config.method == "lora":
             return self.student.merge_and_unload()
+        untie(self.shared)
         return self.student
 
     def forget(self) -> None:

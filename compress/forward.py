@@ -16,11 +16,14 @@ from .methods import has_bf16
 
 __all__ = [
     "Batch",
+    "answers",
     "batch_of",
     "divergence",
+    "effect_on_answers",
     "hidden",
     "hidden_through",
     "log_probabilities",
+    "mean_divergence",
     "mixed",
 ]
 
@@ -125,6 +128,28 @@ def divergence(model: Any, batch: Batch, wanted: torch.Tensor) -> float:
     """Mean KL(wanted || model) a token of the answers, in nats."""
     told = log_probabilities(model, batch)
     return float(torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="batchmean"))
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def answers(model: Any, probes: Sequence[Batch]) -> list[torch.Tensor]:
+    """What the model says in every probe: what a changed one is compared with."""
+    with mixed():
+        return [log_probabilities(model, probe) for probe in probes]
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def mean_divergence(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]) -> float:
+    """Mean divergence (nats a token) from `wanted`, what `answers` told of the same probes."""
+    with mixed():
+        found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
+    return sum(found) / len(found)
+
+
+def effect_on_answers(
+    model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]
+) -> float | None:
+    """`mean_divergence` as a step tells it; None without probes."""
+    return round(mean_divergence(model, probes, wanted), 5) if probes else None
 
 
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:

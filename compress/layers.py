@@ -6,8 +6,8 @@ of the bot's own answers, as divergence from what the whole model says.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ import torch
 
 from ..agent.errors import ConfigError
 from ..agent.progress import track
-from .architecture import layers_of, open_model, save_model, shape_of
-from .forward import Batch, batch_of, divergence, hidden_through, log_probabilities, mixed
-from .material import batches, encoded
-from .model import load_tokenizer
+from .activations import probes_of
+from .adalora import layer_ranks
+from .architecture import Shape, layers_of, open_model, save_model, shape_of
+from .forward import Batch, answers, effect_on_answers, hidden_through, mean_divergence
 from .steps import Task
 
 __all__ = ["RemoveLayers", "block_influence", "greedy_order", "without_layers"]
@@ -31,25 +31,34 @@ _PROBES = 4
 class RemoveLayers:
     """The step `layers`: take out `remove` of the decoder layers.
 
-    `by` is `answers` (greedy, each time the layer whose loss changes the answers least) or
-    `influence` (the layers that turn their input least, all at once). `which` names layers
-    instead, counted from 0.
+    `by` is `answers` (greedy, each time the layer whose loss changes the answers least),
+    `influence` (the layers that turn their input least, all at once) or `adalora` (the layers in
+    which the AdaLoRA adapter in the folder `adapter` kept the fewest ranks; layers that it does
+    not touch stay). `which` names layers instead, counted from 0.
     """
 
     kind: ClassVar[str] = "prune"
     remove: int = 4
     by: str = "answers"
     which: tuple[int, ...] = ()
+    adapter: str = ""
 
     def __post_init__(self) -> None:
-        if self.by not in {"answers", "influence"}:
-            raise ConfigError(f"by must be answers or influence, not {self.by!r}")
+        if self.by not in {"answers", "influence", "adalora"}:
+            raise ConfigError(f"by must be answers, influence or adalora, not {self.by!r}")
+        if len(set(self.which)) != len(self.which):
+            raise ConfigError(f"which names a layer twice: {list(self.which)}")
+        if (self.by == "adalora") != bool(self.adapter):
+            raise ConfigError('by = "adalora" and the folder of its adapter belong together')
         if self.remove < 1:
             raise ConfigError(f"remove must be at least 1, not {self.remove}")
 
-    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
-        """Write the model without its least important layers."""
-        shape = shape_of(source)
+    def fits(self, shape: Shape) -> Shape:
+        """The shape it leaves.
+
+        Raises:
+            ConfigError: no layer would stay, or `which` or `adapter` name others than there are.
+        """
         count = len(self.which) or self.remove
         if count >= shape.layers:
             raise ConfigError(
@@ -59,23 +68,47 @@ class RemoveLayers:
             raise ConfigError(
                 f"layers: which = {list(self.which)}, but layers are 0 to {shape.layers - 1}"
             )
+        if self.adapter and not self.which:
+            self._poorest(shape)
+        return replace(shape, layers=shape.layers - count)
+
+    def _poorest(self, shape: Shape) -> list[int]:
+        """The layers with the fewest ranks of AdaLoRA; of equals, later ones first."""
+        ranks = layer_ranks(Path(self.adapter).expanduser())
+        if max(ranks) >= shape.layers:
+            raise ConfigError(
+                f"layers: {self.adapter} is an adapter for {max(ranks) + 1} layers or more, the "
+                f"model has {shape.layers}; name its own base"
+            )
+        if len(ranks) < self.remove:
+            raise ConfigError(
+                f"layers: asks to remove {self.remove} layers, {self.adapter} touches {len(ranks)}"
+            )
+        return sorted(ranks, key=lambda layer: (ranks[layer], -layer))[: self.remove]
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        """Write the model without its least important layers; tells the effect on answers."""
+        shape = shape_of(source)
+        self.fits(shape)
+        measured = not self.which and self.by != "adalora"
+        probes = probes_of(source, task, _PROBES, needed=measured)
         model = open_model(source)
-        gone = list(self.which)
+        wanted = answers(model, probes)
         told: dict[str, Any] = {}
-        if not gone:
-            tokenizer = load_tokenizer(source)
-            sequences = encoded(task.material.rows, task.material.texts, tokenizer)
-            probes = [batch_of(g) for g in islice(batches(sequences, 4, task.seed), _PROBES)]
-            if self.by == "influence":
-                scores = block_influence(model, probes)
-                gone = sorted(range(len(scores)), key=scores.__getitem__)[: self.remove]
-                told["influence"] = [round(score, 5) for score in scores]
-            else:
-                order = greedy_order(model, probes, self.remove, progress=task.progress)
-                gone = [layer for layer, _ in order]
-                told["divergence"] = [round(loss, 5) for _, loss in order]
+        gone = list(self.which)
+        if not gone and self.by == "adalora":
+            gone = self._poorest(shape)
+        elif not gone and self.by == "influence":
+            scores = block_influence(model, probes)
+            gone = sorted(range(len(scores)), key=scores.__getitem__)[: self.remove]
+            told["influence"] = [round(score, 5) for score in scores]
+        elif not gone:
+            order = greedy_order(model, probes, self.remove, progress=task.progress)
+            gone = [layer for layer, _ in order]
+            told["divergences"] = [round(loss, 5) for _, loss in order]
         save_model(without_layers(model, gone), source, out)
-        return {**told, "removed": gone, "layers": shape.layers - len(gone)}
+        effect = effect_on_answers(model, probes, wanted)
+        return {**told, "removed": gone, "layers": shape.layers - len(gone), "divergence": effect}
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -98,8 +131,7 @@ def greedy_order(
     model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
 ) -> list[tuple[int, float]]:
     """Layers in the order of removal, each with the divergence (nats a token) once it is gone."""
-    with mixed():
-        wanted = [log_probabilities(model, probe) for probe in probes]
+    wanted = answers(model, probes)
     kept = list(range(len(layers_of(model))))
     everything = list(layers_of(model))
     order: list[tuple[int, float]] = []
@@ -108,18 +140,12 @@ def greedy_order(
         losses = {}
         for layer in kept:
             _install(model, [everything[n] for n in kept if n != layer])
-            losses[layer] = _apart(model, probes, wanted)
+            losses[layer] = mean_divergence(model, probes, wanted)
         worst = min(losses, key=losses.__getitem__)
         kept.remove(worst)
         order.append((worst, losses[worst]))
     _install(model, everything)
     return order
-
-
-def _apart(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]) -> float:
-    with mixed():
-        found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
-    return sum(found) / len(found)
 
 
 def without_layers(model: Any, gone: Sequence[int]) -> Any:
@@ -140,4 +166,4 @@ def _install(model: Any, layers: Sequence[torch.nn.Module]) -> None:
     decoder.layers = torch.nn.ModuleList(layers)
     model.config.num_hidden_layers = decoder.config.num_hidden_layers = len(layers)
     for place, layer in enumerate(layers):
-        layer.self_attn.layer_idx = place  # type: ignore[union-attr]
+        layer.self_attn.layer_idx = place

@@ -4,6 +4,7 @@ Rows are contexts with their questions, as in training; texts are passages to re
 of what is done with them.
 """
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "encode_text",
     "encoded",
     "load_material",
+    "material_of",
     "shipped_material",
 ]
 
@@ -44,6 +46,10 @@ class Material:
     held: tuple[Row, ...]
     texts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Names the data by its content."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def passages(self) -> Iterator[str]:
         """Every text as the model reads or writes it."""
@@ -103,6 +109,25 @@ def load_material(path: Path, seed: int = 7) -> Material:
         raise InputError(path, "no calibration data: the file is empty")
     training, held = dataset.split(rows, 0.1, seed)
     return Material(tuple(training or held), tuple(held))
+
+
+def material_of(name: str, seed: int = 7) -> Material:
+    """Calibration data by name: the FAQ of a `bot.toml`, a file of rows or texts, or, for the
+    empty name, what ships.
+
+    Raises:
+        InputError, ConfigError: the file cannot be read.
+    """
+    if not name:
+        return shipped_material(seed=seed)
+    path = Path(name).expanduser()
+    if path.suffix != ".toml":
+        return load_material(path, seed)
+    from ..agent.config import load_config
+    from ..agent.ingest import read_faq
+
+    told = load_config(path)
+    return bot_material(read_faq(*(path.parent / faq for faq in told.bot.faq)), seed=seed)
 
 
 def encode_text(text: str, tokenizer: Tokenizer, length: int = LENGTH) -> Encoded:

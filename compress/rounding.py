@@ -14,15 +14,19 @@ __all__ = ["rounded", "rounded_weights"]
 
 
 def rounded(weight: torch.Tensor, block_size: int, bits: int = 4) -> torch.Tensor:
-    """`weight` (out, in) after quantizing and de-quantizing; the last block may be short."""
+    """`weight` (out, in) after quantizing and de-quantizing; the last block may be short.
+
+    As in onnxruntime, a block whose weights have one sign gets no zero point beyond its levels,
+    and so loses its far end; one of equal weights is rounded to whole numbers.
+    """
     rows, columns = weight.shape
     missing = -columns % block_size
     padded = torch.nn.functional.pad(weight, (0, missing)) if missing else weight
     blocks = padded.view(rows, -1, block_size)
-    low = blocks.amin(-1, keepdim=True).clamp(max=0)
-    high = blocks.amax(-1, keepdim=True).clamp(min=0)
+    low = blocks.amin(-1, keepdim=True)
+    high = blocks.amax(-1, keepdim=True)
     levels = 2**bits - 1
-    scale = (high - low).clamp(min=1e-8) / levels
+    scale = torch.where(high > low, (high - low) / levels, torch.ones_like(low))
     zero = (-low / scale).round().clamp(0, levels)
     quantized = (blocks / scale + zero).round().clamp(0, levels)
     return ((quantized - zero) * scale).view(rows, -1)[:, :columns]

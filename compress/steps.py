@@ -7,6 +7,7 @@ leaves nothing that loads. Knows nothing of what the steps do.
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from ..agent.artifacts import atomic_folder, sha256_of
 from ..agent.errors import FeatherdeskError
 from .material import Material
 
-__all__ = ["Done", "Kind", "Notify", "Step", "Task", "run_steps"]
+__all__ = ["Done", "Kind", "Notify", "Step", "Task", "check_fit", "identity_of", "run_steps"]
 
 Notify = Callable[[str], None]
 Kind = str
@@ -39,7 +40,11 @@ class Task:
 
 @runtime_checkable
 class Step(Protocol):
-    """One step; its dataclass fields are its settings."""
+    """One step; its dataclass fields are its settings.
+
+    It may have `fits(shape) -> shape` (see `architecture.Shape`): the shape that it leaves, or a
+    ConfigError, told before any step of a run starts.
+    """
 
     kind: ClassVar[Kind]
 
@@ -66,6 +71,12 @@ class Done:
     seconds: float
 
 
+def identity_of(source: Path) -> str:
+    """Names a model folder by its configuration and weights."""
+    files = sorted((*source.glob("*.json"), *source.glob("*.safetensors")))
+    return _hash(*(f"{path.name} {sha256_of(path)}" for path in files))
+
+
 def run_steps(
     named: Sequence[tuple[str, Step]],
     source: Path,
@@ -76,9 +87,15 @@ def run_steps(
     """Run steps in order from `source`; folders lie in `work` as `01-layers`, `02-heal`, ...
 
     Started again after an interruption, it goes on behind the last whole step, as long as source,
-    settings and order are the same. `after` is called behind every step, run or kept.
+    calibration data, settings and order are the same. `after` is called behind every step, run or
+    kept.
+
+    Raises:
+        FeatherdeskError: a step failed, or cannot fit what the steps before it leave; the latter
+            is said before any of them starts.
     """
-    key = _identity(source)
+    check_fit(named, source)
+    key = _hash(identity_of(source), task.material.digest())
     folder = source
     finished = []
     for number, (name, step) in enumerate(named, start=1):
@@ -97,6 +114,21 @@ def run_steps(
     return finished
 
 
+def check_fit(named: Sequence[tuple[str, Step]], source: Path) -> None:
+    """Let every step that knows how (`fits`: a shape in, a shape out) say whether it will fit.
+
+    Raises:
+        FeatherdeskError: one does not, or `source` is no model.
+    """
+    from .architecture import shape_of  # recipes are read without torch
+
+    shape = None
+    for _, step in named:
+        fits = getattr(step, "fits", None)
+        if fits is not None:
+            shape = fits(shape or shape_of(source))
+
+
 def _run(
     place: Path,
     name: str,
@@ -107,6 +139,8 @@ def _run(
     task: Task,
 ) -> Done:
     began = time.monotonic()
+    for left in place.parent.glob(f".{place.name}-*"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(place) as fresh:
         try:
             measured = dict(step.run(source, fresh / "model", task))
@@ -132,12 +166,6 @@ def _kept(place: Path, name: str, step: Step, settings: Mapping[str, Any], key: 
     if told.get("key") != key or not (place / "model").is_dir():
         return None
     return Done(name, step.kind, place / "model", settings, told["measured"], told["seconds"])
-
-
-def _identity(source: Path) -> str:
-    """Names a model folder by its configuration and weights."""
-    files = sorted((*source.glob("*.json"), *source.glob("*.safetensors")))
-    return _hash(*(f"{path.name} {sha256_of(path)}" for path in files))
 
 
 def _hash(*parts: object) -> str:

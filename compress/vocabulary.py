@@ -10,7 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..agent.errors import CatalogError, ConfigError
-from .architecture import open_model, shape_of
+from .architecture import Shape, open_model, shape_of
 from .model import load_tokenizer, write_atomically
 from .steps import Task
 
@@ -50,17 +50,30 @@ class TrimVocabulary:
     kind: ClassVar[str] = "prune"
     size: int = 16384
 
-    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
-        """Write the model with fewer embeddings and the tokenizer that goes with them."""
-        shape = shape_of(source)
-        tokenizer = load_tokenizer(source)
-        told = json.loads(tokenizer.to_str())
-        kept = kept_tokens(told, tokenizer, task.material.passages(), self.size)
-        if len(kept) >= shape.vocabulary:
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigError(f"size must be at least 1, not {self.size}")
+
+    def fits(self, shape: Shape) -> Shape:
+        """The shape it leaves, or a little less.
+
+        Raises:
+            ConfigError: the model has no more tokens than should stay.
+        """
+        if self.size >= shape.vocabulary:
             raise ConfigError(
                 f"vocabulary: asks for {self.size} tokens, the model has {shape.vocabulary}; "
                 "ask for fewer, or leave the step out"
             )
+        return replace(shape, vocabulary=self.size)
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        """Write the model with fewer embeddings and the tokenizer that goes with them."""
+        shape = shape_of(source)
+        self.fits(shape)
+        tokenizer = load_tokenizer(source)
+        told = json.loads(tokenizer.to_str())
+        kept = kept_tokens(told, tokenizer, task.material.passages(), self.size)
         fresh = trimmed_tokenizer(told, kept)
         new_ids = {old: new for new, old in enumerate(kept)}
         model = open_model(source)

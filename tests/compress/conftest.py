@@ -1,9 +1,13 @@
 """A tiny seeded llama with a tokenizer of bytes, made on the spot."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+if TYPE_CHECKING:
+    from featherdesk.compress.steps import Task
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +103,78 @@ def trimmed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = Task(worded, material, folder / "scratch", progress=False)
     TrimVocabulary(len(letters) + 2).run(worded, folder / "model", task)
     return folder / "model"
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "smollm3")
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(
+    request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a four-layer model of each architecture: 4 query heads, 2 KV heads."""
+    return _made(str(request.param), tiny, tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture(scope="session")
+def lively(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The llama of the families, whose words differ more than those of `tiny`."""
+    return _made("llama", tiny, tmp_path_factory.mktemp("lively"))
+
+
+def _made(kind: str, tiny: Path, folder: Path) -> Path:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    told: dict[str, object] = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "initializer_range": 0.1,
+        "tie_word_embeddings": kind != "qwen3",
+    }
+    if kind != "qwen2":  # the one whose configuration has no head size of its own
+        told["head_dim"] = 16
+    if kind == "gemma3_text":
+        told |= {"query_pre_attn_scalar": 16, "sliding_window": 64}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **told))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("bias"):
+                weight.normal_(0, 0.1)
+    model.save_pretrained(folder)
+    for path in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / path).write_text((tiny / path).read_text())
+    return folder
+
+
+@pytest.fixture
+def task(family: Path, tmp_path: Path) -> "Task":
+    """What a step is given: rows of a few tokens, a scratch folder."""
+    return task_of(family, tmp_path)
+
+
+def task_of(parent: Path, scratch: Path, rows: int = 48) -> "Task":
+    """A task with `rows` short rows of its own making."""
+    from featherdesk.agent.types import Entry
+    from featherdesk.compress.dataset import Question, Row
+    from featherdesk.compress.material import Material
+    from featherdesk.compress.steps import Task
+
+    made = tuple(
+        Row(
+            (Entry("a", f"q{n}", f"a{n} costs {n * 7} euros"),),
+            (Question(f"ask {n}", f"{n * 7} euros"),),
+            str(n),
+            "t",
+        )
+        for n in range(rows)
+    )
+    material = Material(made[rows // 8 :], made[: rows // 8], ("some words to read",))
+    return Task(parent, material, scratch / "scratch", progress=False)

@@ -1,0 +1,187 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from featherdesk.agent.errors import ConfigError, FeatherdeskError
+from featherdesk.compress import distill as module
+from featherdesk.compress.architecture import open_model, shape_of
+from featherdesk.compress.distill import Heal
+from featherdesk.compress.heads import PruneHeads
+from featherdesk.compress.layers import RemoveLayers
+from featherdesk.compress.material import Material
+from featherdesk.compress.sharing import ShareWeights, tie
+from featherdesk.compress.sparsity import Sparsify, zeros_of
+from featherdesk.compress.steps import Task
+from safetensors.torch import load_file
+
+
+def _heal(**changes: object) -> Heal:
+    told: dict[str, object] = {
+        "tokens": 12 * 2 * 320,
+        "batch": 2,
+        "accumulate": 1,
+        "learning_rate": 3e-3,
+        "compiled": False,
+        "written": 0.0,  # what a model of chance weights does not say
+    }
+    return Heal(**{**told, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pruned(lively: Path, tmp_path: Path) -> tuple[Path, Task]:
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path, 96)
+    PruneHeads(1, compensate=False).run(lively, tmp_path / "pruned", task)
+    return tmp_path / "pruned", task
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_student_comes_closer_to_its_parent(
+    pruned: tuple[Path, Task], tmp_path: Path, method: str
+) -> None:
+    source, task = pruned
+    told = _heal(method=method, rank=4).run(source, tmp_path / "out", task)
+    assert told["after"]["divergence"] < 0.8 * told["before"]["divergence"]
+    assert told["steps"] == 12
+    assert shape_of(tmp_path / "out") == shape_of(source)
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+    assert not (task.scratch / "heal").exists()
+    assert not any("lora" in name for name in load_file(tmp_path / "out" / "model.safetensors"))
+
+
+def test_what_was_forgotten_of_general_text_is_measured(
+    pruned: tuple[Path, Task], tmp_path: Path
+) -> None:
+    source, task = pruned
+    told = _heal(tokens=640).run(source, tmp_path / "out", task)
+    for when in ("before", "after"):
+        assert 1 < told[when]["perplexity"] < 5000
+    assert told["before"]["perplexity"] != told["after"]["perplexity"]
+
+
+def test_a_smaller_vocabulary_learns_from_the_same_parent(lively: Path, tmp_path: Path) -> None:
+    from featherdesk.compress.vocabulary import TrimVocabulary
+
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path)
+    TrimVocabulary(259).run(lively, tmp_path / "v", task)
+    RemoveLayers(1).run(tmp_path / "v", tmp_path / "l", task)
+    told = _heal().run(tmp_path / "l", tmp_path / "out", task)
+    assert told["after"]["divergence"] < told["before"]["divergence"]
+
+
+def test_an_interrupted_healing_goes_on_and_ends_the_same(
+    pruned: tuple[Path, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, task = pruned
+    monkeypatch.setattr(module, "_SAVE_EVERY", 4)
+    whole = _heal().run(source, tmp_path / "whole", replace(task, scratch=tmp_path / "w"))
+    keep = module._Run._optimize
+
+    class Killed(Exception):
+        pass
+
+    def kill(self: module._Run, batches: object) -> float:
+        if self.step == 6:
+            raise Killed
+        return keep(self, batches)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Run, "_optimize", kill)
+    with pytest.raises(Killed):
+        _heal().run(source, tmp_path / "cut", task)
+    assert not (tmp_path / "cut").exists()
+    monkeypatch.setattr(module._Run, "_optimize", keep)
+    said: list[str] = []
+    again = _heal().run(source, tmp_path / "cut", replace(task, notify=said.append))
+    assert said == ["heal: going on from step 4"]
+    assert again["tokens"] == whole["tokens"]
+    wanted = load_file(tmp_path / "whole" / "model.safetensors")
+    got = load_file(tmp_path / "cut" / "model.safetensors")
+    for name, weight in wanted.items():
+        assert torch.equal(got[name], weight), name
+
+
+def test_a_checkpoint_of_another_model_or_settings_is_not_taken(
+    pruned: tuple[Path, Task], lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, task = pruned
+    monkeypatch.setattr(module, "_SAVE_EVERY", 2)
+    monkeypatch.setattr(module._Run, "forget", lambda self: None)
+    _heal(tokens=4 * 640).run(source, tmp_path / "a", task)
+    assert (task.scratch / "heal" / "state.json").exists()
+    said: list[str] = []
+    heard = replace(task, notify=said.append)
+    RemoveLayers(1).run(lively, tmp_path / "other", task)
+    _heal(tokens=4 * 640).run(tmp_path / "other", tmp_path / "b", heard)
+    _heal(tokens=4 * 640, learning_rate=1e-3).run(tmp_path / "other", tmp_path / "c", heard)
+    assert said == []
+
+
+def test_a_sparse_model_keeps_its_zeros(lively: Path, tmp_path: Path) -> None:
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path)
+    Sparsify(0.6).run(lively, tmp_path / "s", task)
+    told = _heal(tokens=6 * 640, bits=4).run(tmp_path / "s", tmp_path / "out", task)
+    assert told["after"]["divergence"] < told["before"]["divergence"]
+    before, after = zeros_of(open_model(tmp_path / "s")), zeros_of(open_model(tmp_path / "out"))
+    assert len(before) == len(after) == 28
+    for (old, zero), (new, still) in zip(before, after, strict=True):
+        assert still[zero].all()
+        assert not torch.equal(old, new)
+    with pytest.raises(ConfigError, match="would fill the zeros"):
+        _heal(method="lora").run(tmp_path / "s", tmp_path / "lora", task)
+
+
+def test_layers_that_share_weights_still_do(lively: Path, tmp_path: Path) -> None:
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path)
+    ShareWeights(which=(0,)).run(lively, tmp_path / "s", task)
+    told = _heal(tokens=6 * 640).run(tmp_path / "s", tmp_path / "out", task)
+    assert told["after"]["divergence"] < told["before"]["divergence"]
+    assert len(tie(open_model(tmp_path / "out"))) == 3
+
+
+def test_a_faq_that_fills_no_batch_is_learned_all_the_same(lively: Path, tmp_path: Path) -> None:
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path, 2)
+    told = _heal(tokens=1, batch=8).run(lively, tmp_path / "out", task)
+    assert told["steps"] == 1
+
+
+def test_nothing_to_learn_from_is_said(lively: Path, tmp_path: Path) -> None:
+    task = Task(lively, Material((), ()), tmp_path, progress=False)
+    with pytest.raises(FeatherdeskError, match="no calibration data"):
+        _heal().run(lively, tmp_path / "out", task)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    pruned: tuple[Path, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, task = pruned
+    monkeypatch.setattr(
+        module._Run, "_loss", lambda self, batch: self.weights[0].sum() * float("nan")
+    )
+    with pytest.raises(FeatherdeskError, match="not finite at step 0; lower learning_rate"):
+        _heal().run(source, tmp_path / "out", task)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "half"}, "method must be"),
+        ({"bits": 3}, "bits must be"),
+        ({"tokens": 0}, "tokens must be at least 1"),
+        ({"learning_rate": 2.0}, "learning_rate must be"),
+        ({"general": 1.0}, "general is a share"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _heal(**settings)
