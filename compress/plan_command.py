@@ -18,15 +18,19 @@ from .planner import Budget, Plan
 
 __all__ = ["plan"]
 
+_ROWS = 2000
+"""Rows of a bot to measure and to heal briefly with."""
+
 
 @click.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="BOT|MODEL")
 @click.option("--max-mb", type=click.FloatRange(0), default=0.0, help="Generator folder, MB.")
 @click.option("--max-ms", type=click.FloatRange(0), default=0.0, help="First token, with --users.")
 @click.option("--users", type=click.IntRange(1), default=1, show_default=True, help="At once.")
 @click.option("--minutes", type=click.FloatRange(0.1), default=90.0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write [MODEL-plan].")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Rows (.jsonl) or text.")
+@click.option("--adapter", default="", help="Merge this adapter first [the bot's own].")
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(
@@ -38,6 +42,7 @@ def plan(
     minutes: float,
     out: Path | None,
     calibration: Path | None,
+    adapter: str,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -51,36 +56,38 @@ def plan(
         if find_spec(package) is None:
             raise MissingExtraError(package, "train")
     folder = out or Path(f"{Path(model).name}-plan")
-    told, text = _run(model, budget, folder, calibration, seed)
+    told, text = _run(model, budget, folder, calibration, adapter, seed)
     click.echo(json.dumps(told) if as_json else text)
     if told["pick"] is None:
         raise FeatherdeskError(f"{told['reason']}; everything tried is in {folder}/plan.json")
 
 
 def _run(
-    model: str, budget: Budget, folder: Path, calibration: Path | None, seed: int
+    model: str, budget: Budget, folder: Path, calibration: Path | None, adapter: str, seed: int
 ) -> tuple[dict[str, object], str]:
     """Plan, and write the files; what --json prints, and the table."""
     from . import planner
     from .architecture import shape_of
-    from .assemble import assemble_base
-    from .material import load_material, shipped_material
+    from .commands import say
     from .plan_files import table, told, write_plan
     from .steps import Task
+    from .subject import find_subject
     from .workshop import FileJournal, Workshop, layers_of_interest, pruning_of
 
-    parent = assemble_base(model, say)
+    subject = find_subject(
+        model, folder / "model", adapter=adapter, calibration=calibration, rows=_ROWS, notify=say
+    )
+    parent = subject.parent
     shape = shape_of(parent)
-    material = load_material(calibration) if calibration else shipped_material(seed=seed)
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     wanted = planner.candidates(shape.layers, shape.vocabulary, cores)
     journal = FileJournal(folder / "journal.jsonl", _identity(parent, calibration, budget, seed))
-    with _progress() as (say, notify):
+    with _progress() as (tell, notify):
         workshop = Workshop(
             folder=folder,
-            task=Task(parent, material, folder / "work", say, seed, progress=False),
+            task=Task(parent, subject.material, folder / "work", tell, seed, progress=False),
             users=budget.users,
             threads=cores,
             most_layers=layers_of_interest(parent, wanted),
@@ -91,13 +98,15 @@ def _run(
     about = {
         "model": model,
         "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
-        "command": _command(model, budget, folder, calibration, seed),
+        "command": _command(model, budget, folder, calibration, adapter, seed),
     }
     write_plan(folder, found, pruning, about)
     return {**about, "folder": str(folder), **told(found)}, _summary(found, folder, table(found))
 
 
-def _command(model: str, budget: Budget, folder: Path, calibration: Path | None, seed: int) -> str:
+def _command(
+    model: str, budget: Budget, folder: Path, calibration: Path | None, adapter: str, seed: int
+) -> str:
     """The command that plans the same again."""
     told = {
         "max-mb": budget.max_mb,
@@ -106,6 +115,7 @@ def _command(model: str, budget: Budget, folder: Path, calibration: Path | None,
         "minutes": budget.minutes,
         "out": folder,
         "calibration": calibration,
+        "adapter": adapter,
         "seed": seed,
     }
     given = [part for name, value in told.items() if value for part in (f"--{name}", str(value))]

@@ -103,6 +103,8 @@ def trimmed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = Task(worded, material, folder / "scratch", progress=False)
     TrimVocabulary(len(letters) + 2).run(worded, folder / "model", task)
     return folder / "model"
+
+
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "smollm3")
 
 

@@ -13,7 +13,7 @@ from featherdesk.compress import dataset, measure
 from featherdesk.compress.answers import Answer, Asked, asked_of, quality, worst
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.energy import WATTS, EnergyMeter
-from featherdesk.compress.export import Precision, export
+from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.measured import Measured, figure, ratio
 from featherdesk.compress.probe import Probe, Timed
 from tokenizers import pre_tokenizers
@@ -61,7 +61,7 @@ def talker(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generator(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("measured") / "generator"
-    export(talker, out, Precision.FP32)
+    export(talker, out, Quantization(precision="fp32"))
     return out
 
 

@@ -15,7 +15,7 @@ from featherdesk.agent import catalog as catalog_module
 from featherdesk.agent.catalog import Model, ModelFile, Part
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress.assemble import assemble_base
-from featherdesk.compress.export import Precision, export
+from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.gguf_file import export_gguf
 from featherdesk.compress.material import Material
 from featherdesk.compress.pieces import fields_of, is_pieces, tokenizer_of
@@ -214,11 +214,13 @@ def test_it_is_cut_exported_and_answers_as_torch(gemma: Path, tmp_path: Path) ->
     task = Task(gemma, material, tmp_path / "scratch", progress=False)
     told = TrimVocabulary(320).run(gemma, tmp_path / "cut", task)
     assert told["tokens"] == 320
-    _answers_as_torch(tmp_path / "cut", tmp_path / "generator", Precision.FP32, "boots?", 12)
+    _answers_as_torch(
+        tmp_path / "cut", tmp_path / "generator", Quantization(precision="fp32"), "boots?", 12
+    )
 
 
 def _answers_as_torch(
-    model: Path, out: Path, precision: Precision, text: str, count: int
+    model: Path, out: Path, precision: Quantization, text: str, count: int
 ) -> Sequence[int]:
     parity = export(model, out, precision)
     assert parity.agreement > 0.9
@@ -254,6 +256,10 @@ def test_the_real_gemma_answers(tmp_path: Path) -> None:
         assert tokenizer.decode(_ids(tokenizer, text), skip_special_tokens=False) == text
     assert tokenizer.encode("<end_of_turn>", add_special_tokens=False).ids == [106]
     said = _answers_as_torch(
-        folder, tmp_path / "generator", Precision.FP32, "The capital of France is", 6
+        folder,
+        tmp_path / "generator",
+        Quantization(precision="fp32"),
+        "The capital of France is",
+        6,
     )
     assert "Paris" in tokenizer.decode(list(said))

@@ -12,7 +12,7 @@ from featherdesk.agent.types import Entry
 from featherdesk.compress import plan_command, workshop
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.distill import Heal
-from featherdesk.compress.export import Precision, export
+from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.layers import RemoveLayers
 from featherdesk.compress.material import Material
 from featherdesk.compress.plan_files import recipe_text, table, told, write_plan
@@ -301,7 +301,7 @@ class Export:
     precision: str = "fp32"
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
-        return asdict(export(source, out, Precision.FP32))
+        return asdict(export(source, out, Quantization(precision="fp32")))
 
 
 @pytest.fixture(scope="module")
