@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..agent.artifacts import atomic_folder
 from ..agent.errors import FeatherdeskError
-from .export import _quiet
+from .graph import quiet
 from .huggingface import write_tokenizer
 from .merged import Notify, logits_of, megabytes, merged, probes
 
@@ -53,7 +53,7 @@ def export_portable(
 def _build(source: Path, out: Path) -> None:
     from optimum.exporters.onnx import main_export
 
-    with _quiet():
+    with quiet():
         main_export(
             str(source),
             out,
@@ -87,7 +87,7 @@ def _opened(
     from optimum.onnxruntime import ORTModelForCausalLM
 
     found = []
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         model = ORTModelForCausalLM.from_pretrained(out)
         for ids in prompts:
             given = torch.tensor([ids])
