@@ -23,6 +23,7 @@ from ..agent.encoder import MiniLM
 from ..agent.errors import FeatherdeskError
 from ..agent.reranker import CrossEncoder, pair_ids
 from ..agent.runtime import OnnxGenerator
+from .embedding_scale import exact_embedding_scale
 from .model import load_model, load_tokenizer, write_atomically
 
 __all__ = ["Parity", "Precision", "export", "export_encoder"]
@@ -100,6 +101,7 @@ def _build(model: Path, out: Path, precision: Precision, block_size: int) -> Non
     with _quiet():
         options = parse_extra_options(*place, wanted if precision is Precision.INT4 else [])
         create_model(*place, **options)
+    exact_embedding_scale(model, out)
     shutil.rmtree(cache, ignore_errors=True)
     _keep(model, out)
 
