@@ -245,7 +245,7 @@ def _kind_of(name: str, data: Array, kind: str, config: Mapping[str, Any]) -> st
 def _proved(
     source: Path, config: Mapping[str, Any], file: Path, kind: str
 ) -> tuple[float, dict[str, int]]:
-    """The largest error over the largest weight of its block, and how many tensors have which
+    """The largest error over the largest weight of its tensor, and how many tensors have which
     format; read back from the file.
 
     Raises:
@@ -263,21 +263,21 @@ def _proved(
                 f"{file.name} lacks {wanted.name} {wanted.data.shape}; nothing was written"
             )
         got = gguf.quants.dequantize(found.data, found.tensor_type).reshape(wanted.data.shape)
-        off, allowed, scale = _errors(wanted, got)
+        off, allowed = _errors(wanted, got)
         if not (off <= allowed).all():
             raise FeatherdeskError(
                 f"{file.name}: {wanted.name} is not the model's: off by {np.nanmax(off):.6f}, "
                 f"{wanted.kind} allows {allowed.max():.6f}; nothing was written"
             )
-        worst = max(worst, float((off / scale).max()))
+        worst = max(worst, float(off.max() / max(np.abs(wanted.data).max(), 1e-12)))
         formats[wanted.kind] = formats.get(wanted.kind, 0) + 1
     if read:
         raise FeatherdeskError(f"{file.name} holds {next(iter(read))}, which the model has not")
     return worst, formats
 
 
-def _errors(wanted: _Tensor, got: Array) -> tuple[Array, Array, Array]:
-    """Error, allowed error and scale of each weight, or of each block of 32.
+def _errors(wanted: _Tensor, got: Array) -> tuple[Array, Array]:
+    """Error and allowed error of each weight, or of each block of 32.
 
     Q8_0 rounds to 1/127 of a block's largest weight, Q4_0 to 1/8 of it (where the largest is
     negative, its opposite is cut by a whole step); each scale is a 16-bit float.
@@ -288,4 +288,4 @@ def _errors(wanted: _Tensor, got: Array) -> tuple[Array, Array, Array]:
     steps = {"F32": 0.0, "F16": _HALF, "Q8_0": 0.5 / 127 + _HALF, "Q4_0": 1 / 8 + _HALF}
     tiny = 0.0 if wanted.kind == "F32" else _TINY * (127 if wanted.kind == "Q8_0" else 8)
     allowed = scale * np.float32(steps[wanted.kind] * 1.001) + np.float32(tiny)
-    return off, allowed, np.maximum(scale, np.float32(1e-12))
+    return off, allowed

@@ -38,23 +38,35 @@ def write_vocabulary(writer: Any, source: Path, rows: int) -> None:
             "a GGUF here; BPE does"
         )
     tokens, types = _tokens(told, rows)
-    if told["model"].get("byte_fallback"):
-        _write_pieces(writer, told, tokens, types)
-    else:
+    if _is_byte_level(told) or not told["model"].get("byte_fallback"):
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(_splitter(told, source))
         writer.add_token_list(tokens)
         writer.add_token_types(types)
         writer.add_token_merges([" ".join(pair) for pair in _merges(told)])
+        writer.add_add_space_prefix(False)
+        writer.add_add_bos_token(False)  # a prompt brings its own turn marks
+    else:
+        _write_pieces(writer, told, tokens, types)
+        writer.add_add_bos_token(_begins_with_bos(told))
     _write_special(writer, settings(source / "config.json"), tokens)
-    writer.add_add_bos_token(_begins_with_bos(told))
+
+
+def _is_byte_level(told: Mapping[str, Any]) -> bool:
+    """Whether bytes are spelled with letters; `byte_fallback` may be on there without meaning."""
+    return "ByteLevel" in _splitters(told)
+
+
+def _splitters(told: Mapping[str, Any]) -> list[str]:
+    part = told.get("pre_tokenizer") or {}
+    return [str(one.get("type")) for one in part.get("pretokenizers", [part])]
 
 
 def _tokens(told: Mapping[str, Any], rows: int) -> tuple[list[str], list[int]]:
     """Every id's text and type; rows of the embedding that have no token are padding."""
     tokens = [f"[PAD{number}]" for number in range(rows)]
     types = [_UNUSED] * rows
-    pieces = told["model"].get("byte_fallback", False)
+    pieces = not _is_byte_level(told)
     for text, number in told["model"]["vocab"].items():
         tokens[number] = text
         types[number] = _piece_type(text) if pieces else _NORMAL
@@ -74,18 +86,13 @@ def _write_pieces(
     writer: Any, told: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int]
 ) -> None:
     """SentencePiece joins the pair whose piece scores highest: the earlier merged, the higher."""
-    scores = [_NO_SCORE if type_ != _BYTE else 0.0 for type_ in types]
     numbers = told["model"]["vocab"]
-    rank = 0
-    for left, right in _merges(told):
-        made = numbers[left + right]
-        if scores[made] == _NO_SCORE and types[made] == _NORMAL:
-            scores[made] = -float(rank)
-            rank += 1
-    for number, type_ in enumerate(types):
-        if scores[number] == _NO_SCORE and type_ == _NORMAL:  # a letter: nothing makes it
-            scores[number] = -float(rank)
-            rank += 1
+    made = dict.fromkeys(numbers[left + right] for left, right in _merges(told))
+    letters = (number for number in sorted(numbers.values()) if number not in made)
+    normal = [number for number in (*made, *letters) if types[number] == _NORMAL]
+    scores = [0.0 if type_ == _BYTE else _NO_SCORE for type_ in types]
+    for rank, number in enumerate(normal):
+        scores[number] = -float(rank)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(
@@ -118,7 +125,7 @@ def _splitter(told: Mapping[str, Any], source: Path) -> str:
     """The name that llama.cpp gives to how text is split before BPE."""
     part = told.get("pre_tokenizer") or {}
     parts = part.get("pretokenizers", [part])
-    kinds = [one.get("type") for one in parts]
+    kinds = _splitters(told)
     last = parts[-1]
     if last.get("type") == "ByteLevel" and not last.get("add_prefix_space"):
         split = last.get("use_regex", True)
@@ -130,7 +137,7 @@ def _splitter(told: Mapping[str, Any], source: Path) -> str:
         if kinds == ["Split", "ByteLevel"] and not split and pattern == {"Regex": _QWEN_SPLIT}:
             return "qwen2"
     raise CatalogError(
-        f"{source / 'tokenizer.json'} splits text in a way ({', '.join(map(str, kinds))}) that "
+        f"{source / 'tokenizer.json'} splits text in a way ({', '.join(kinds)}) that "
         "has no name in llama.cpp's list here; known are those of GPT-2, SmolLM and Qwen"
     )
 

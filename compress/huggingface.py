@@ -36,6 +36,7 @@ _GEMMA = (
     "message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
 )
+_TURNS = ("<|im_start|>", "<start_of_turn>")
 _TEMPLATES = {"<|im_end|>": _CHATML, "<end_of_turn>": _GEMMA}
 
 
@@ -63,8 +64,15 @@ def export_huggingface(
 
 
 def write_tokenizer(source: Path, out: Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json and the chat template where there is one."""
-    shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
+    """Write tokenizer.json, tokenizer_config.json and the chat template where there is one.
+
+    A tokenizer that was read from a GGUF may begin every text with a turn; a prompt brings its
+    own, and other servers would send two.
+    """
+    tokenizer = settings(source / "tokenizer.json")
+    if any(mark in json.dumps(tokenizer.get("post_processor")) for mark in _TURNS):
+        tokenizer["post_processor"] = None
+    _write(out / "tokenizer.json", tokenizer)
     told: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,

@@ -8,7 +8,7 @@ from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.compress import huggingface as module
 from featherdesk.compress.huggingface import export_huggingface
 from featherdesk.compress.model import merge
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TEXTS = (
@@ -54,6 +54,21 @@ def test_the_tokenizer_is_ours_with_its_special_tokens_by_content(
     assert (theirs.eos_token, theirs.pad_token) == ("<|im_end|>", "<|im_end|>")
     assert theirs.bos_token == "<|im_start|>"
     assert type(theirs).__name__ == "PreTrainedTokenizerFast"
+
+
+def test_no_turn_is_begun_before_every_text(tiny: Path, tmp_path: Path) -> None:
+    """Tokenizers that were read from a GGUF do that; the prompt brings the mark itself."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny, source)
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    tokenizer.save(str(source / "tokenizer.json"))
+    assert tokenizer.encode("boots").ids[0] == 1
+    export_huggingface(source, tmp_path / "out")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs("boots")["input_ids"] == tokenizer.encode("boots", add_special_tokens=False).ids
 
 
 def test_a_chat_template_renders_in_turns(tiny: Path, tmp_path: Path) -> None:
