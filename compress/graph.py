@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.errors import CatalogError, FeatherdeskError
+from .embedding_scale import exact_embedding_scale
 from .precision import Quantization
 
 __all__ = ["build_graph", "has_cuda", "quiet"]
@@ -55,6 +56,7 @@ def build_graph(
         raise FeatherdeskError(
             f"{model}: the graph builder does not take this model: {error}"
         ) from None
+    exact_embedding_scale(model, out)
     shutil.rmtree(cache, ignore_errors=True)
     _keep(model, out)
 

@@ -256,14 +256,10 @@ def test_the_real_gemma_answers(tmp_path: Path) -> None:
         assert tokenizer.decode(_ids(tokenizer, text), skip_special_tokens=False) == text
     assert tokenizer.encode("<end_of_turn>", add_special_tokens=False).ids == [106]
     said = _answers_as_torch(
-<<<<<<< HEAD
         folder,
         tmp_path / "generator",
         Quantization(precision="fp32"),
         "The capital of France is",
-        6,
-=======
-        folder, tmp_path / "generator", Precision.FP32, "The capital of France is", 12
->>>>>>> portable
+        12,
     )
     assert "France" in tokenizer.decode(list(said))
