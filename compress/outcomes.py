@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _MARKS = re.compile(r"(?:^|\n)\s*(?:system|user|assistant)\s*(?:\n|:|$)|(?:^|\n)(?:Q|A|Customer): ")
-_LOOP = re.compile(r"(.{3,80}?)\1{3,}", re.DOTALL)
+_LOOP = re.compile(r"(.{3,80}?)\1{3,}")
 _WORD = re.compile(r"[^\W\d_]+")
 _STRANGE = 0.5
 """More than this share of words that neither the bot's entries nor the question know."""
@@ -143,7 +143,7 @@ def signs(
     if not raw:
         return (Sign.EMPTY,)
     found = {
-        Sign.LOOP: bool(_LOOP.search(raw)),
+        Sign.LOOP: bool(_LOOP.search(" ".join(raw.split()) + " ")),
         Sign.LONG: reply.tokens >= max_tokens,
         Sign.MARKS: leaks(raw) or bool(_MARKS.search(raw)),
         Sign.NO_WORDS: _strange(raw, known | known_words([question])),

@@ -387,11 +387,12 @@ def test_raw_answers_are_judged_over_what_a_model_wrote(parent: Path, trial: Tri
         return replace(told, told=verbatim)
 
     def worse(case: Case, n: int) -> Received:
-        return answered(case, "The fee is £9.") if n % 60 == 0 else curated(case, n)
+        slips = n % 6 == 0 and n // 60 % 5 == 0
+        return answered(case, "The fee is £9.") if slips else curated(case, n)
 
     found = judged(parent, trial, worse, theirs=curated)
     raw = named(found, "correct_raw").loss
-    assert (raw.questions, raw.lost) == (250, 25)
+    assert (raw.questions, raw.lost) == (250, 50)
     assert found.verdict is Verdict.REFUSED
 
 
@@ -422,7 +423,8 @@ def test_an_open_bound_is_undecided_and_says_how_many_questions_would_tell(
 
         return say
 
-    found = judged(parent, trial, slips(0), theirs=slips(2))  # as many lost as won, in four heaps
+    rows = replace(trial, fair=())
+    found = judged(parent, rows, slips(0), theirs=slips(2))  # as many lost as won, in four heaps
     assert named(found, "correct_raw").loss.estimate == 0
     assert named(found, "correct_raw").loss.upper > 2
     assert found.verdict is Verdict.UNDECIDED

@@ -101,7 +101,7 @@ def test_own_wordings_are_held_out_and_near_misses_have_no_answer(probed: list[P
     assert all(p.asked.answerable for p in groups["own"])
     assert not any(p.asked.answerable or p.right for p in (*groups["away"], *groups["near"]))
     first = np.mean([p.asked.first for p in groups["own"]])
-    assert 0.5 < first < 1  # a wording that is held out is not always found
+    assert 0.2 < first < 0.9  # with its wording in the index every one would be found
     assert not any(p.asked.first for p in groups["away"])
 
 
