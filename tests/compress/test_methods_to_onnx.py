@@ -9,7 +9,7 @@ from featherdesk.agent.prompt import render
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Entry
 from featherdesk.compress.dataset import Question, Row
-from featherdesk.compress.export import FP32_TOLERANCE, INT4_AGREEMENT, Quantization, export
+from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.finetune import finetune
 from featherdesk.compress.methods import Method, TrainingConfig
 from featherdesk.compress.model import merge
@@ -62,7 +62,7 @@ def test_a_trained_adapter_goes_through_to_onnx(tiny: Path, tmp_path: Path, meth
     merge(tiny, tmp_path / "adapter", merged)
 
     whole = export(merged, tmp_path / "fp32", Quantization(precision="fp32"))
-    assert whole.largest <= FP32_TOLERANCE
+    assert whole.largest <= 1e-3
     assert whole.agreement == 1.0
     prompt = "".join(render((ENTRIES[0],), "ask 0").texts)
     ids = OnnxGenerator(tmp_path / "fp32", 1).encode(prompt)
@@ -72,6 +72,6 @@ def test_a_trained_adapter_goes_through_to_onnx(tiny: Path, tmp_path: Path, meth
     assert _torch_says(tiny, ids, 24) != wanted
 
     small = export(merged, tmp_path / "int4", Quantization())
-    assert small.agreement >= INT4_AGREEMENT
+    assert small.agreement >= 0.98
     size = {name: (tmp_path / name / "model.onnx.data").stat().st_size for name in ("fp32", "int4")}
     assert size["int4"] < size["fp32"]
