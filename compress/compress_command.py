@@ -1,11 +1,19 @@
 """`featherdesk compress`: a recipe's steps on a bot or any causal LM, with the proof."""
 
 import json
+import shlex
+import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..agent.errors import ConfigError
+from ..agent.errors import ConfigError, GateError
+
+if TYPE_CHECKING:
+    from .compression import Compressed
+    from .proof import Proof
 
 __all__ = ["compress"]
 
@@ -17,6 +25,14 @@ __all__ = ["compress"]
 @click.option("--adapter", default="", help="Merge this adapter first [the bot's own].")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Rows (.jsonl) or text.")
 @click.option("--data", type=click.Path(path_type=Path), multiple=True, help="Tests for the gate.")
+@click.option("--dev", type=click.Path(path_type=Path), help="Tests to fit thresholds on.")
+@click.option(
+    "--questions",
+    type=click.IntRange(4),
+    default=24,
+    show_default=True,
+    help="Asked of every step for the report.",
+)
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compress(
@@ -27,6 +43,8 @@ def compress(
     adapter: str,
     calibration: Path | None,
     data: tuple[Path, ...],
+    dev: Path | None,
+    questions: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -39,14 +57,61 @@ def compress(
 
     needs_train()
     from .compression import compress as run
+    from .compression import work_folder
+    from .noninferiority import Verdict
     from .recipe import load_recipe
 
+    from .proof import prove
+
     told = load_recipe(recipe)
-    for path in data:
+    for path in (*data, *([dev] if dev else [])):
         if not path.is_file():
-            raise ConfigError(f"--data {path}: no such file")
+            raise ConfigError(f"{path}: no such test file")
     done = run(model, told, out, adapter=adapter, calibration=calibration, seed=seed, notify=say)
-    if as_json:
-        click.echo(json.dumps({"folder": str(out), "generator_mb": done.generator_mb}))
-        return
-    click.echo(f"{out}: {done.generator_mb:.1f} MB by the recipe {told.name}")
+    command = shlex.join(["featherdesk", *sys.argv[1:]])
+    proof = prove(
+        done,
+        told,
+        work_folder(out),
+        command=command,
+        tests=data,
+        dev=dev,
+        questions=questions,
+        notify=say,
+    )
+    shutil.rmtree(work_folder(out), ignore_errors=True)
+    result = _result(done, proof)
+    click.echo(json.dumps(result) if as_json else _table(result))
+    if proof.judgement is not None and proof.judgement.verdict is not Verdict.PASSED:
+        raise GateError(
+            f"{out} {proof.judgement.verdict.value}: {'; '.join(proof.judgement.reasons[:3])}"
+        )
+
+
+def _result(done: "Compressed", proof: "Proof") -> dict[str, Any]:
+    """What --json prints: the size, ratios to the unpruned int4 model, and the verdict."""
+    from .measured import ratio
+
+    run = proof.run
+    told: dict[str, Any] = {"folder": str(done.folder), "generator_mb": done.generator_mb}
+    if run.result and run.unpruned:
+        told["first_token_ratio"] = ratio(run.result, run.unpruned, "first").median
+        told["characters_ratio"] = ratio(run.result, run.unpruned, "rate").median
+        told["correct"] = run.result.quality.correct
+    if proof.judgement is not None:
+        told["gate"] = proof.judgement.verdict.value
+    told["report"] = str(done.folder / "report" / "report.html")
+    return told
+
+
+def _table(told: dict[str, Any]) -> str:
+    lines = [f"{told['folder']}: {told['generator_mb']:.1f} MB"]
+    if "first_token_ratio" in told:
+        lines.append(
+            f"against the unpruned int4 model: time to first token x{told['first_token_ratio']:.2f}, "
+            f"characters a second x{told['characters_ratio']:.2f}; "
+            f"{told['correct']:.0%} of held answers right"
+        )
+    lines.append(f"gate: {told.get('gate', 'not run; name test rows with --data')}")
+    lines.append(f"report: {told['report']}")
+    return "\n".join(lines)

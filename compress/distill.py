@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from ..agent.errors import ConfigError, FeatherdeskError
 from .architecture import open_model, save_model
 from .dataset import Encoded
-from .forward import Batch, batch_of, divergence, hidden, log_probabilities, mixed
+from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
 from .general import general_text
 from .material import LENGTH, batches, encoded
 from .methods import LINEAR, has_bf16
@@ -48,7 +48,8 @@ class Heal:
     """The step `heal`: train the pruned model for `tokens` tokens, or `minutes` if that is less.
 
     `method` is `full` or `lora` (of `rank`). `answers`, `states` and `written` weigh the three
-    losses; `general` is the share of general text. `bits` 4 rounds weights in blocks of
+    losses; the first token of an answer, where a model decides whether to refuse, counts `first`
+    times; `general` is the share of general text. `bits` 4 rounds weights in blocks of
     `block_size` while it learns, so that the int4 export loses little; 0 does not.
     """
 
@@ -61,6 +62,7 @@ class Heal:
     batch: int = 8
     accumulate: int = 2
     answers: float = 1.0
+    first: float = 8.0
     states: float = 1.0
     written: float = 0.1
     general: float = 0.1
@@ -178,15 +180,19 @@ class _Run:
         return self.student.get_base_model() if self.config.method == "lora" else self.student
 
     def measure(self) -> dict[str, float]:
-        """Divergence from the parent on held answers (nats a token), perplexity of general text."""
+        """Divergence from the parent on held answers, in nats a token, and on their first tokens;
+        perplexity of general text, the parent's beside it: what was forgotten."""
         student = self._inner()
         with torch.no_grad(), self._mixed(), self._rounded():
-            wanted = [log_probabilities(self.parent, batch) for batch in self.held]
-            apart = [divergence(student, b, w) for b, w in zip(self.held, wanted, strict=True)]
+            apart = [divergences(student, b, self.parent) for b in self.held]
             nats = [_surprise(student, batch) for batch in self.known]
+            known = [_surprise(self.parent, batch) for batch in self.known]
+        firsts = torch.cat([d[b.firsts] for d, b in zip(apart, self.held, strict=True)])
         return {
-            "divergence": round(sum(apart) / len(apart), 5),
+            "divergence": round(float(torch.cat(apart).mean()), 5),
+            "divergence_first": round(float(firsts.mean()), 5),
             "perplexity": round(math.exp(sum(nats) / max(1, len(nats))), 3),
+            "perplexity_parent": round(math.exp(sum(known) / max(1, len(known))), 3),
         }
 
     def _mixed(self) -> Any:
@@ -271,8 +277,9 @@ class _Run:
             wanted = torch.log_softmax(self.parent.lm_head(seen[before]).float(), -1)
         states = hidden(student, batch).flatten(0, 1)
         told = torch.log_softmax(student.lm_head(states[before]).float(), -1)
-        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="batchmean")
-        loss = config.answers * apart
+        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
+        weights = torch.where(batch.firsts, config.first, 1.0)
+        loss = config.answers * (apart * weights).sum() / weights.sum()
         if config.states and states.shape == seen.shape:
             real = batch.real.flatten()
             gap = (states[real].float() - seen[real].float()).pow(2).sum(-1)

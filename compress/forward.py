@@ -45,6 +45,11 @@ class Batch:
     real: torch.Tensor
     targets: torch.Tensor
 
+    @property
+    def firsts(self) -> torch.Tensor:
+        """Which targets are the first token of an answer: shape (targets,)."""
+        return self.labels.flatten()[self.targets - 1] == -100
+
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -122,6 +127,12 @@ def log_probabilities(model: Any, batch: Batch) -> torch.Tensor:
     states = hidden(model, batch).flatten(0, 1)
     logits = model.lm_head(states[batch.targets - 1]).float()
     return torch.log_softmax(_capped(model, logits), -1)
+
+
+def divergences(model: Any, batch: Batch, parent: Any) -> torch.Tensor:
+    """KL(parent || model) of every answer token, in nats: shape (targets,)."""
+    wanted, told = log_probabilities(parent, batch), log_probabilities(model, batch)
+    return torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
 
 
 def divergence(model: Any, batch: Batch, wanted: torch.Tensor) -> float:

@@ -4,23 +4,21 @@ Finds the model, merges its adapter, and gathers the material to measure and hea
 nothing of steps.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..agent.artifacts import Manifest, sha256_of
 from ..agent.catalog import local_folder
-from ..agent.errors import ArtifactError, ConfigError, InputError
+from ..agent.errors import ArtifactError, ConfigError
 from ..agent.generators import adapter_folder, card, check_adapter
-from ..agent.index import entry_from_json
-from ..agent.types import Entry
 from .architecture import shape_of
 from .assemble import assemble_base
 from .material import Material, bot_material, load_material, shipped_material
 from .model import merge
+from .trial import entries_of
 
-__all__ = ["Subject", "entries_of", "find_subject"]
+__all__ = ["Subject", "find_subject"]
 
 ROWS = 9000
 """Rows of a bot's own questions: about 1.8 million tokens."""
@@ -71,24 +69,8 @@ def find_subject(
     if calibration is not None:
         return Subject(parent, load_material(calibration), bot)
     if bot is not None:
-        return Subject(parent, bot_material(entries_of(bot), rows), bot)
+        return Subject(parent, bot_material(list(entries_of(bot).values()), rows), bot)
     return Subject(parent, shipped_material(rows), None)
-
-
-def entries_of(bot: Path) -> Sequence[Entry]:
-    """The entries of a bot folder.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    path = bot / "knowledge" / "entries.jsonl"
-    found = []
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found.append(entry_from_json(json.loads(line)))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(path, f"cannot be read ({error}); build the bot anew") from None
-    return found
 
 
 def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:

@@ -14,7 +14,8 @@ from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, I
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress.compression import bot_with, compress, work_folder
 from featherdesk.compress.recipe import load_recipe, shipped
-from featherdesk.compress.subject import entries_of, find_subject
+from featherdesk.compress.subject import find_subject
+from featherdesk.compress.trial import entries_of
 
 RECIPE = """
 [[steps]]
@@ -179,4 +180,4 @@ def test_a_bot_gets_another_generator_and_loses_its_old_verdict(tmp_path: Path) 
     assert (tmp_path / "out" / "generator" / "model.onnx").read_text() == "new"
     assert (bot / "generator" / "model.onnx").read_text() == "old"
     assert not (tmp_path / "out" / "report").exists()
-    assert [entry.id for entry in entries_of(tmp_path / "out")] == ["a"]
+    assert list(entries_of(tmp_path / "out")) == ["a"]

@@ -1,0 +1,216 @@
+"""The proof of a compression: every step measured, the bot judged, the report written.
+
+What is compared is exported from the folders that the steps left and asked in one run. Knows
+nothing of how models are made smaller.
+"""
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..agent.errors import FeatherdeskError
+from .answers import Answer, worst
+from .compression import Compressed, bot_with
+from .damage import damage_map
+from .export import ExportFast, Quantization, export, size_mb
+from .gate import Judgement, run_gate, store
+from .material import shipped_material
+from .measure import answers_of, compare
+from .recalibrate import recalibrate
+from .recipe import Recipe
+from .report import Change, RunReport, Stage, change_of, write_report
+from .steps import Done, Notify, identity_of
+from .trial import Trial, entries_of, make_trial, shipped_rewordings
+
+__all__ = ["Proof", "prove"]
+
+Damage = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a run is worth: the report, and the gate's judgement where there was a test."""
+
+    run: RunReport
+    judgement: Judgement | None
+
+
+def prove(
+    done: Compressed,
+    recipe: Recipe,
+    work: Path,
+    *,
+    command: str,
+    tests: Sequence[Path] = (),
+    dev: Path | None = None,
+    questions: int = 24,
+    notify: Notify = lambda _: None,
+) -> Proof:
+    """Measure every step beside the whole model, calibrate and judge a bot, write the report.
+
+    `tests` are test files for the gate; `dev` is one that thresholds may be fitted on.
+
+    Raises:
+        FeatherdeskError: something cannot be measured; see its message.
+    """
+    plan = _plan(recipe)
+    rows = done.subject.material.held or shipped_material(200).held
+    notify("exporting what is compared")
+    whole = _exported(done.subject.parent, work, Quantization(precision="fp32"))
+    unpruned = _exported(done.subject.parent, work, Quantization())
+    folders, notes = _generators(done.steps, plan)
+    notify(f"measuring {len(folders) + 2} generators, {questions} questions each")
+    found = compare([whole, unpruned, *folders.values()], rows, questions=questions)
+    measured = dict(zip(folders, found[2:], strict=True))
+    answers = {name: answers_of(one, rows) for name, one in measured.items()}
+    before = answers_of(found[0], rows)
+    judgement, trial = None, None
+    if done.subject.bot is not None:
+        notify("fitting the thresholds again")
+        recalibrate(done.folder, dev=dev)
+        if tests:
+            parent = work / "parent-bot"
+            bot_with(done.subject.bot, whole, parent)
+            trial = _trial(parent, tests)
+            judgement = run_gate(parent, done.folder, trial, recipe.margins)
+    run = RunReport(
+        name=done.folder.name,
+        model=str(done.subject.bot or done.subject.parent),
+        recipe=recipe.name,
+        command=command,
+        machine=f"{_cores()} cores, {platform.machine()}, {platform.system()}",
+        created=datetime.now(UTC).isoformat(timespec="minutes"),
+        stages=tuple(Stage.of(step, measured.get(_label(step)), command) for step in done.steps),
+        unpruned=found[1],
+        fp32=found[0],
+        fp32_mb=size_mb(whole),
+        gate=judgement.to_json() if judgement else None,
+        damage=_damage(before, answers) | _judged_damage(judgement),
+        changes=_changes(judgement, trial) or _answers_changed(before, answers),
+        commands=dict.fromkeys(("gate", "damage", "changes"), command),
+        notes=(*notes, *_not_judged(done, judgement)),
+    )
+    write_report(done.folder / "report", run)
+    if judgement is not None:
+        store(done.folder, judgement, trial)
+    return Proof(run, judgement)
+
+
+def _plan(recipe: Recipe) -> Quantization:
+    """How every step is exported to be measured: as the recipe ends."""
+    last = recipe.steps[-1][1]
+    return last if isinstance(last, ExportFast) else Quantization()
+
+
+def _exported(parent: Path, work: Path, plan: Quantization) -> Path:
+    """The whole model's generator in a precision; made once."""
+    place = work / f"parent-{plan.precision}-{identity_of(parent)[:12]}"
+    if not (place / "parity.json").exists():
+        export(parent, place, plan)
+    return place
+
+
+def _generators(steps: Sequence[Done], plan: Quantization) -> tuple[dict[str, Path], list[str]]:
+    """A generator for every step by its label, and what could not be exported."""
+    found, notes = {}, []
+    for step in steps:
+        place = step.folder
+        if step.kind != "export":
+            place = step.folder.parent / "measured"
+            try:
+                if not (place / "parity.json").exists():
+                    export(step.folder, place, plan)
+            except FeatherdeskError as error:
+                notes.append(f"{_label(step)} could not be measured: {error}")
+                continue
+        found[_label(step)] = place
+    return found, notes
+
+
+def _label(step: Done) -> str:
+    """Names a step by its place: `02-layers`."""
+    return step.folder.parent.name
+
+
+def _trial(parent: Path, tests: Sequence[Path]) -> Trial:
+    return make_trial(tests, entries_of(parent), shipped_rewordings(), questions=1500, pairs=300)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _damage(before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]) -> Damage:
+    """What each step lost of held answers that the whole model has right, in points, by entry and
+    by what was asked."""
+    right = {one.asked.id for one in before if one.right}
+    found: Damage = {}
+    for view, name in (("held answers by entry", _entry), ("held answers by kind", _kind)):
+        lost: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        for step, answers in steps.items():
+            for one in answers:
+                if one.asked.id in right:
+                    lost[name(one)][step].append(not one.right)
+        found[view] = {
+            row: {step: round(100 * sum(seen) / len(seen), 1) for step, seen in told.items()}
+            for row, told in lost.items()
+        }
+    return found
+
+
+def _entry(answer: Answer) -> str:
+    return answer.asked.row.group
+
+
+def _kind(answer: Answer) -> str:
+    if answer.should_refuse:
+        return "refusal"
+    return "follow-up" if answer.asked.question.history else "question"
+
+
+def _judged_damage(judgement: Judgement | None) -> Damage:
+    """The gate's losses of the model's own words, in points, by kind, language and category."""
+    if judgement is None or not judgement.pairs:
+        return {}
+    told = damage_map([a for a, _ in judgement.pairs], {"result": [b for _, b in judgement.pairs]})
+    return {
+        f"gate by {group}": {
+            row.name: {step: round(100 * share, 1) for step, share in row.lost.items()}
+            for row in told.of(group)
+        }
+        for group in ("kind", "language", "category")
+    }
+
+
+def _changes(judgement: Judgement | None, trial: Trial | None) -> tuple[Change, ...]:
+    """The ten worst changes of the gate's questions; those with a lost answer first."""
+    if judgement is None or trial is None or not judgement.pairs:
+        return ()
+    found = []
+    for row, (a, b), (before, after) in zip(
+        trial.rows, judgement.pairs, judgement.replies, strict=True
+    ):
+        texts = [one.told.raw_text or one.told.text for one in (before, after)]
+        if texts[0] != texts[1]:
+            found.append((a.raw <= b.raw, Change(a.id, *texts, a.raw, b.raw, row.own)))
+    return tuple(change for _, change in sorted(found, key=lambda item: item[0])[:10])
+
+
+def _answers_changed(
+    before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]
+) -> tuple[Change, ...]:
+    """The ten worst changes of held answers behind the last step."""
+    last = list(steps.values())[-1] if steps else []
+    return tuple(change_of(a, b, own=True) for a, b in worst(before, last))
+
+
+def _not_judged(done: Compressed, judgement: Judgement | None) -> list[str]:
+    if judgement is not None:
+        return []
+    if done.subject.bot is None:
+        return ["A model without a bot is measured on held rows; the gate judges bots."]
+    return ["The gate has not judged this bot: name test rows with --data."]
