@@ -59,9 +59,8 @@ def compress(
     from .compression import compress as run
     from .compression import work_folder
     from .noninferiority import Verdict
-    from .recipe import load_recipe
-
     from .proof import prove
+    from .recipe import load_recipe
 
     told = load_recipe(recipe)
     for path in (*data, *([dev] if dev else [])):
@@ -108,8 +107,8 @@ def _table(told: dict[str, Any]) -> str:
     lines = [f"{told['folder']}: {told['generator_mb']:.1f} MB"]
     if "first_token_ratio" in told:
         lines.append(
-            f"against the unpruned int4 model: time to first token x{told['first_token_ratio']:.2f}, "
-            f"characters a second x{told['characters_ratio']:.2f}; "
+            "against the unpruned int4 model: time to first token "
+            f"x{told['first_token_ratio']:.2f}, characters a second x{told['characters_ratio']:.2f}; "
             f"{told['correct']:.0%} of held answers right"
         )
     lines.append(f"gate: {told.get('gate', 'not run; name test rows with --data')}")

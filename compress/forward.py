@@ -19,6 +19,7 @@ __all__ = [
     "answers",
     "batch_of",
     "divergence",
+    "divergences",
     "effect_on_answers",
     "hidden",
     "hidden_through",
