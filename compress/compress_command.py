@@ -108,7 +108,8 @@ def _table(told: dict[str, Any]) -> str:
     if "first_token_ratio" in told:
         lines.append(
             "against the unpruned int4 model: time to first token "
-            f"x{told['first_token_ratio']:.2f}, characters a second x{told['characters_ratio']:.2f}; "
+            f"x{told['first_token_ratio']:.2f}, characters a second "
+            f"x{told['characters_ratio']:.2f}; "
             f"{told['correct']:.0%} of held answers right"
         )
     lines.append(f"gate: {told.get('gate', 'not run; name test rows with --data')}")

@@ -196,7 +196,7 @@ def _changes(judgement: Judgement | None, trial: Trial | None) -> tuple[Change, 
     ):
         texts = [one.told.raw_text or one.told.text for one in (before, after)]
         if texts[0] != texts[1]:
-            found.append((a.raw <= b.raw, Change(a.id, *texts, a.raw, b.raw, row.own)))
+            found.append((a.raw <= b.raw, Change(a.id, texts[0], texts[1], a.raw, b.raw, row.own)))
     return tuple(change for _, change in sorted(found, key=lambda item: item[0])[:10])
 
 
