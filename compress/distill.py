@@ -75,6 +75,8 @@ class Heal:
             raise ConfigError(f"method must be full or lora, not {self.method!r}")
         if self.bits not in {0, 4}:
             raise ConfigError(f"bits must be 0 or 4, not {self.bits}")
+        if self.bits and self.method == "lora":
+            raise ConfigError('bits rounds the weights that learn: take method "full", or bits 0')
         for name in ("rank", "tokens", "batch", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")

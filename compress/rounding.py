@@ -34,32 +34,23 @@ def rounded(weight: torch.Tensor, block_size: int, bits: int = 4) -> torch.Tenso
 
 @contextmanager
 def rounded_weights(model: Any, bits: int, block_size: int) -> Iterator[None]:
-    """While it lasts, every matrix of the model computes with rounded weights.
+    """While it lasts, every matrix of the model holds rounded weights; then its own come back.
 
-    Gradients go straight through to the weights as they are. `bits` 0 does nothing.
+    A gradient taken meanwhile is that of the rounded weights and is given to the weights as they
+    are: straight through. `bits` 0 does nothing.
     """
     if not bits:
         yield
         return
-    changed = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
-    ]
-    known: dict[int, torch.Tensor] = {}
-    originals = []
-    for module in changed:
-        weight = module.weight
-        fresh = known.get(id(weight))
-        if fresh is None:
-            fresh = weight + (rounded(weight.detach(), block_size, bits) - weight).detach()
-            known[id(weight)] = fresh
-        originals.append((module, weight))
-        del module._parameters["weight"]
-        module.weight = fresh
+    kinds = (torch.nn.Linear, torch.nn.Embedding)
+    found = {id(m.weight): m.weight for m in model.modules() if isinstance(m, kinds)}
+    originals = [(weight, weight.detach().clone()) for weight in found.values()]
+    with torch.no_grad():
+        for weight, own in originals:
+            weight.copy_(rounded(own, block_size, bits))
     try:
         yield
     finally:
-        for module, weight in originals:
-            del module.weight
-            module.weight = weight
+        with torch.no_grad():
+            for weight, own in originals:
+                weight.copy_(own)

@@ -177,6 +177,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     [
         ({"method": "half"}, "method must be"),
         ({"bits": 3}, "bits must be"),
+        ({"bits": 4, "method": "lora"}, "bits rounds the weights that learn"),
         ({"tokens": 0}, "tokens must be at least 1"),
         ({"learning_rate": 2.0}, "learning_rate must be"),
         ({"general": 1.0}, "general is a share"),
