@@ -93,7 +93,7 @@ def _result(done: "Compressed", proof: "Proof") -> dict[str, Any]:
 
     run = proof.run
     told: dict[str, Any] = {"folder": str(done.folder), "generator_mb": done.generator_mb}
-    if run.result and run.unpruned:
+    if run.result and run.unpruned and run.unpruned.characters.median:
         told["first_token_ratio"] = ratio(run.result, run.unpruned, "first").median
         told["characters_ratio"] = ratio(run.result, run.unpruned, "rate").median
         told["correct"] = run.result.quality.correct

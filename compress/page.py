@@ -109,7 +109,7 @@ def _sentence(run: RunReport) -> str:
     if result is None:
         return "Nothing was measured."
     text = f"<b>{_ESCAPE(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
-    if base is None:
+    if base is None or not base.characters.median:  # a model that writes nothing
         return text + f", {100 * result.quality.correct:.1f} % of the answers correct."
     first = result.first_token_ms.median / base.first_token_ms.median
     rate = result.characters.median / base.characters.median

@@ -150,6 +150,8 @@ def _progress() -> Iterator[tuple[Say, Callable[[str, float], None]]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    from .commands import say
+
     terminal = sys.stderr.isatty()
     columns = (
         TextColumn("planning"),
@@ -166,12 +168,8 @@ def _progress() -> Iterator[tuple[Say, Callable[[str, float], None]]]:
             if not terminal:
                 say(f"{100 * share:3.0f} % of the time: {what}")
 
-        def say(text: str) -> None:
+        def tell(text: str) -> None:
             if terminal:
                 bar.console.print(text, style="dim", highlight=False)
 
-        yield say, notify
-
-
-def say(text: str) -> None:
-    click.echo(text, err=True)
+        yield tell, notify

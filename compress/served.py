@@ -7,7 +7,6 @@ many artefacts is asked once, and what was interrupted goes on. Knows nothing of
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -279,7 +278,7 @@ def _said(log: IO[bytes]) -> str:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     try:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:

@@ -179,7 +179,7 @@ class Workshop:
         return Trial(
             candidate=one,
             rung=rung,
-            healing=round(healed / 60, 2),
+            healing=round(healed / 60, 4),
             size_mb=told.size_mb,
             first_ms=(crowd.first_token_ms if crowd else told.first_token_ms).median,
             alone_ms=told.first_token_ms.median,

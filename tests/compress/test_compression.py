@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,16 @@ compiled = false
 use = "export"
 precision = "fp32"
 """
+
+
+@pytest.fixture
+def small(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model with room for a prompt in bytes."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    return folder
 
 
 @pytest.fixture
@@ -77,10 +88,10 @@ def test_a_model_folder_becomes_a_generator_that_answers(
 
 
 def test_a_killed_run_leaves_nothing_that_loads_and_goes_on(
-    tiny: Path, recipe: Path, texts: Path, tmp_path: Path
+    small: Path, recipe: Path, texts: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "small"
-    command = ("compress", tiny, "--recipe", recipe, "--out", out, "--calibration", texts)
+    command = ("compress", small, "--recipe", recipe, "--out", out, "--calibration", texts)
     process = run(*command)
     first = work_folder(out) / "01-layers" / "step.json"
     while process.poll() is None and not first.exists():

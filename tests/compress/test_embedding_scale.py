@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from featherdesk.compress import export as module
+from featherdesk.compress import graph as module
 from featherdesk.compress.embedding_scale import exact_embedding_scale
-from featherdesk.compress.export import Precision, export
+from featherdesk.compress.export import Quantization, export
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 
@@ -37,9 +37,9 @@ def test_the_graph_scales_as_torch_does(
     gemma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the builder alone come as near one day, the module can go."""
-    exact = export(gemma, tmp_path / "exact", Precision.FP32)
+    exact = export(gemma, tmp_path / "exact", Quantization(precision="fp32"))
     monkeypatch.setattr(module, "exact_embedding_scale", lambda *_: None)
-    rounded = export(gemma, tmp_path / "rounded", Precision.FP32)
+    rounded = export(gemma, tmp_path / "rounded", Quantization(precision="fp32"))
     assert exact.largest < 5e-5
     assert rounded.largest > 10 * exact.largest
 
