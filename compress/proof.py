@@ -155,10 +155,12 @@ def _damage(before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]) -> 
             for one in answers:
                 if one.asked.id in right:
                     lost[name(one)][step].append(not one.right)
-        found[view] = {
+        shares = {
             row: {step: round(100 * sum(seen) / len(seen), 1) for step, seen in told.items()}
             for row, told in lost.items()
         }
+        if shares:
+            found[view] = shares
     return found
 
 
@@ -183,6 +185,7 @@ def _judged_damage(judgement: Judgement | None) -> Damage:
             for row in told.of(group)
         }
         for group in ("kind", "language", "category")
+        if told.of(group)
     }
 
 
