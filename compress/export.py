@@ -7,12 +7,14 @@ Fused QKV, GroupQueryAttention, weights in the precision asked for. Knows nothin
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..agent.errors import ConfigError
 from .architecture import shape_of
 from .cache_scales import cache_scales
+from .damage import finer_layers
 from .graph import build_graph
 from .model import write_atomically
 from .nbits import round_graph
@@ -27,15 +29,30 @@ _PASSAGES = 48
 
 @dataclass(frozen=True, slots=True)
 class ExportFast(Quantization):
-    """The step `export`: the generator folder that serving reads."""
+    """The step `export`: the generator folder that serving reads.
+
+    `mixed` keeps so many layers in int8 where the rest is int4: those whose rounding moves the
+    answers most (`damage.finer_layers`).
+    """
 
     kind: ClassVar[str] = "export"
+    mixed: int = 0
+
+    def __post_init__(self) -> None:
+        Quantization.__post_init__(self)
+        if self.mixed < 0 or (self.mixed and (self.finer or self.precision != "int4")):
+            raise ConfigError("mixed counts the int8 layers of an int4 model; leave finer out")
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write model.onnx, genai_config.json, tokenizer.json and parity.json."""
         texts = tuple(itertools.islice(task.material.passages(), _PASSAGES)) if self.kv else ()
-        parity = export(source, out, self, texts=texts)
-        return {"size_mb": size_mb(out), "parity": asdict(parity)}
+        finer = (
+            finer_layers(source, task, self.mixed, block_size=self.block_size)
+            if self.mixed
+            else self.finer
+        )
+        parity = export(source, out, replace(self, finer=finer, mixed=0), texts=texts)
+        return {"size_mb": size_mb(out), "parity": asdict(parity), "finer": list(finer)}
 
 
 def export(

@@ -275,6 +275,17 @@ def test_finer_layers_are_int8_among_int4_ones(tiny: Path, tmp_path: Path) -> No
     assert {count for name, count in bits.items() if "layers.1/" not in name} == {4}
 
 
+def test_mixed_finds_the_layers_to_keep_finer_itself(
+    family: Path, task: Task, tmp_path: Path
+) -> None:
+    told = ExportFast(mixed=1).run(family, tmp_path / "g", task)
+    assert len(told["finer"]) == 1
+    kept = json.loads((tmp_path / "g" / "parity.json").read_text())["quantization"]
+    assert kept["finer"] == told["finer"]
+    with pytest.raises(ConfigError, match="leave finer out"):
+        ExportFast(mixed=1, finer=(0,))
+
+
 def test_finer_names_layers_that_the_model_has(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="finer names layer 2; the model has layers 0 to 1"):
         export(tiny, tmp_path / "g", Quantization(finer=(0, 2)))
