@@ -24,7 +24,7 @@ from .recipe import Margins
 from .served import Asked, Command, LoadError, Received, Replies, ask_bot, identity, serve_command
 from .trial import Fair, Trial, entries_of
 
-__all__ = ["Judgement", "compare", "failed_rows", "run_gate", "store"]
+__all__ = ["Judgement", "compare", "failed_rows", "run_gate", "store", "write_json"]
 
 _LISTED = 200
 """Failed ids that the manifest holds; the report holds all."""
@@ -280,12 +280,12 @@ def store(artefact: Path, judgement: Judgement, trial: Trial | None) -> dict[str
     report = {**told, "rows": [[asdict(a), asdict(b)] for a, b in judgement.pairs]}
     if trial is not None and judgement.pairs:
         report["failed"] = failed_rows(judgement, trial)
-    _write(artefact / "report" / "gate.json", report)
-    _write(artefact / "manifest.json", asdict(replace(Manifest.load(artefact), gate=told)))
+    write_json(artefact / "report" / "gate.json", report)
+    write_json(artefact / "manifest.json", asdict(replace(Manifest.load(artefact), gate=told)))
     return told
 
 
-def _write(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all; a file that is linked elsewhere is left alone."""
     try:
         path.parent.mkdir(exist_ok=True)

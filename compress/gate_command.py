@@ -59,7 +59,7 @@ def gate(
     artefact's manifest, failing questions in its report/gate.json. Exit code 3: refused or
     undecided.
     """
-    from .gate import run_gate, store
+    from .gate import run_gate, store, write_json
     from .noninferiority import Verdict
     from .recipe import Margins, load_recipe
     from .trial import entries_of, make_trial, shipped_rewordings
@@ -83,7 +83,7 @@ def gate(
     result = judgement.to_json() if looked else store(artefact, judgement, trial)
     result["data"] = [path.name for path in data]
     if report is not None:
-        report.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(report, result)
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else table(result))
     if looked:
         click.echo("the files give no reason to refuse it; nothing was asked", err=True)

@@ -76,6 +76,8 @@ def test_batch_keeps_the_order_and_ids(acme: Path, cli: Any, tmp_path: Path) -> 
         "confidence",
         "entry_id",
         "candidates",
+        "passed",
+        "parts",
         "text",
         "raw_text",
         "citations",

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from featherdesk.agent.artifacts import Manifest, seal, verify
+from featherdesk.agent.artifacts import Manifest, place, seal, verify
+from featherdesk.agent.calibration import calibrate
+from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.errors import ConfigError, FeatherdeskError, GateError
 from featherdesk.agent.evaluate import Case, Told
-from featherdesk.agent.index import entry_to_json
+from featherdesk.agent.index import Index, entry_to_json
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.types import Author, Entry, RouteKind
 from featherdesk.compress.gate import Judgement, compare, run_gate, store
@@ -678,6 +680,33 @@ def test_a_bots_name_changes_with_files_and_thresholds(tmp_path: Path) -> None:
     assert identity(bot) != before
 
 
+def test_a_real_server_is_asked_and_keeps_nothing(
+    home: Path, tmp_path: Path, encoder_folder: Path
+) -> None:
+    """A bot without a generator through `featherdesk serve`, as `gate` starts it."""
+    bot = make_bot(tmp_path / "bot")
+    index = Index.build(ENTRIES, MiniLM(encoder_folder, 1))
+    index.save(bot / "knowledge")
+    calibrate(index, writes=()).save(bot / "knowledge" / "calibration.json")
+    place(encoder_folder, bot / "encoder")
+    (bot / "bot.toml").write_text('[bot]\nname = "fees"\n[generation]\nwrites = []\n')
+    manifest = replace(MANIFEST, writes=(), encoder=index.encoder.id, gate={"verdict": "refused"})
+    seal(bot, manifest)
+    (case,) = [c for c in cases() if c.id == "q0"]
+    person = Case("p", "I want to talk to a person", (), (), (), "other", True)
+    asked = replace(case, question=ENTRIES[0].question, id="word for word")
+    trial = Trial(tuple(Row(c, c.id, own=True) for c in (asked, person)))
+    found = run_gate(bot, bot, trial, Margins())
+    first, second = (before for before, _ in found.replies)
+    assert (first.told.route, first.told.cited) == (RouteKind.VERBATIM, ("fee-0",))
+    assert first.told.passed[0] == "fee-0"
+    assert first.told.text == ENTRIES[0].answer
+    assert second.told.route is RouteKind.HANDOFF
+    assert [(a.sent, a.refusal) for a, _ in found.pairs] == [(True, True), (False, True)]
+    assert found.verdict is Verdict.UNDECIDED
+    assert not list(tmp_path.rglob("*.db"))  # test questions stay out of the staff's inbox
+
+
 def _test_file(path: Path) -> Path:
     lines = [
         json.dumps(
@@ -729,6 +758,10 @@ def test_a_clean_look_at_the_files_marks_nothing(parent: Path, tmp_path: Path) -
     assert told.exit_code == 0
     assert json.loads(report.read_text())["questions"] == 0
     assert Manifest.load(artefact).gate is None
+    there = ["--static", "--report", str(report / "below")]
+    failed = CliRunner().invoke(gate, [str(parent), str(artefact), *there])
+    assert isinstance(failed.exception, FeatherdeskError)
+    assert "cannot be written" in str(failed.exception)
 
 
 def test_only_a_refused_bot_is_kept_from_serving(parent: Path, tmp_path: Path) -> None:
