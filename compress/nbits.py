@@ -134,7 +134,7 @@ def round_graph(path: Path, plan: Quantization) -> None:
             nodes.append(_matmul(node, done[name], plan))
         else:
             nodes.append(node)
-    rebuilt = []
+    rebuilt: list[Any] = []
     for node in nodes:
         source = turned.get(node.input[0]) if node.op_type == "Gather" else None
         if source is not None and source.input[0] in done:
