@@ -29,29 +29,19 @@ def export_encoder(model: Path, out: Path) -> float:
     Raises:
         FeatherdeskError: the graph does not compute what the torch model does.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
     from optimum.exporters.onnx import main_export
 
+    reranks = (model / "head.npy").exists()
     agreed: list[float] = []
 
     def write(folder: Path) -> None:
         scratch = folder / "scratch"
         with quiet():
             main_export(str(model), scratch, task="feature-extraction", do_validation=False)
-            # a scale a column for matrices; word vectors would be scaled along the wrong axis
-            for operator, source, target in (
-                ("MatMul", scratch / "model.onnx", scratch / "int8.onnx"),
-                ("Gather", scratch / "int8.onnx", folder / "model.onnx"),
-            ):
-                quantize_dynamic(
-                    source,
-                    target,
-                    weight_type=QuantType.QInt8,
-                    op_types_to_quantize=[operator],
-                    per_channel=operator == "MatMul",
-                )
+            if not reranks:
+                _fuse(scratch)
+            _round(scratch, folder / "model.onnx")
         shutil.rmtree(scratch)
-        reranks = (model / "head.npy").exists()
         for name in ("tokenizer.json", *(("head.npy",) if reranks else ())):
             shutil.copy2(model / name, folder / name)
         agreed.append((_reranker_parity if reranks else _encoder_parity)(model, folder))
@@ -63,6 +53,39 @@ def export_encoder(model: Path, out: Path) -> float:
 
     write_atomically(out, write)
     return agreed[0]
+
+
+def _fuse(folder: Path) -> None:
+    """Fuse attention, normalization and activation, exactly (optimum's level O2).
+
+    MiniLM loads in half the time and answers short questions an eighth faster; from 150 characters
+    on it is up to a tenth slower, so rerankers, which read a question with an entry, go without.
+    """
+    from optimum.onnxruntime import ORTOptimizer
+    from optimum.onnxruntime.configuration import AutoOptimizationConfig
+
+    level = AutoOptimizationConfig.O2()
+    ORTOptimizer.from_pretrained(folder).optimize(level, folder, file_suffix=None)
+
+
+def _round(scratch: Path, out: Path) -> None:
+    """int8 weights: a scale a column for matrices; word vectors would be scaled along the wrong
+    axis."""
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    for operators, source, target in (
+        (["MatMul", "Attention"], scratch / "model.onnx", scratch / "int8.onnx"),
+        (["Gather"], scratch / "int8.onnx", out),
+    ):
+        quantize_dynamic(
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=operators,
+            per_channel="MatMul" in operators,
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )
 
 
 def _encoder_parity(model: Path, out: Path) -> float:

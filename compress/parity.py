@@ -70,13 +70,16 @@ class Tolerance:
     kept: float
 
 
+# Of the default model 5e-5 was the largest distance of a rounded graph, in blocks of 32 and of 128;
+# with the scales of one matrix of layer 15 scrambled it is 0.5. int8 activations agree to 96.6 %,
+# and 60.9 % (blocks of 128) of tokens are those of the model before rounding.
 _EXACT = Tolerance(0.99, 1e-3, 1e-3, 0.99, 0.99)
 _TOLERANCES = {
     "fp32": _EXACT,
     "fp16": Tolerance(0.97, 0.2, 0.02, 0.97, 0.97),
     "bf16": Tolerance(0.9, 1.0, 0.1, 0.9, 0.9),
-    "int8": Tolerance(0.98, 0.05, 5e-3, 0.9, 0.9),
-    "int4": Tolerance(0.98, 0.05, 5e-3, 0.9, 0.5),
+    "int8": Tolerance(0.99, 0.01, 1e-3, 0.9, 0.9),
+    "int4": Tolerance(0.99, 0.01, 1e-3, 0.9, 0.4),
 }
 
 
@@ -84,7 +87,7 @@ def allowed(plan: Quantization) -> Tolerance:
     """What passes. Half floats, and keys and values in bytes, are further off than rounding is."""
     exact = _TOLERANCES[plan.precision]
     if plan.kv:
-        return Tolerance(0.9, 1.0, 0.1, 0.9, min(0.9, exact.kept))
+        return Tolerance(0.95, 0.6, 0.05, 0.9, min(0.9, exact.kept))
     if plan.provider == "cuda" and plan.rounds:
         return Tolerance(0.95, 0.3, 0.03, 0.9, exact.kept)
     return exact

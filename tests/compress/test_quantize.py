@@ -1,8 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.errors import CatalogError, ConfigError
+from featherdesk.compress.export_encoder import export_encoder
 from featherdesk.compress.quantize import load_quantized
 
 QUIET = pytest.mark.filterwarnings("ignore:.*(autograd|MatMul8bitLt|inputs will be cast).*")
@@ -107,3 +111,86 @@ def test_the_export_command_takes_precision_and_block_size(
     code, told, _ = _run(["export", str(tiny), "--out", str(tmp_path / "g"), *options], capsys)
     assert code == 0
     assert json.loads(told)["reference"] == "rounded model"
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny seeded BERT with a tokenizer of single characters."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(3)
+    characters = "abcdefghijklmnopqrstuvwxyz0123456789?!.,:'£+|<>_"
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    pieces = [*marks, *characters, *(f"##{one}" for one in characters)]
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=384,
+        num_hidden_layers=2,
+        num_attention_heads=12,
+        intermediate_size=256,
+        max_position_embeddings=512,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    words = models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(words)
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.enable_padding(pad_id=0)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _operators(path: Path) -> set[str]:
+    import onnx
+
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_encoders_are_fused_and_rounded_to_int8(bert: Path, tmp_path: Path) -> None:
+    assert export_encoder(bert, tmp_path / "g") > 0.97
+    found = _operators(tmp_path / "g" / "model.onnx")
+    assert {"QAttention", "SkipLayerNormalization", "MatMulInteger"} <= found
+    assert not found & {"MatMul", "Attention"}
+    sizes = [(bert / "model.safetensors"), (tmp_path / "g" / "model.onnx")]
+    assert sizes[1].stat().st_size < sizes[0].stat().st_size / 2
+    assert {path.name for path in (tmp_path / "g").iterdir()} == {"model.onnx", "tokenizer.json"}
+
+
+def test_a_fused_encoder_leaves_padding_out(bert: Path, tmp_path: Path) -> None:
+    export_encoder(bert, tmp_path / "g")
+    encoder = MiniLM(tmp_path / "g")
+    texts = ["Boots?", "Can I return worn boots after thirty days, or only before?"]
+    together = encoder.embed(texts)
+    alone = np.concatenate([encoder.embed([text]) for text in texts])
+    assert (together * alone).sum(1).min() > 0.99
+
+
+def test_rerankers_are_not_fused_and_keep_their_head(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head of random weights tells entries apart by less than rounding moves them."""
+    monkeypatch.setattr("featherdesk.compress.export_encoder.INT8_AGREEMENT", 0.5)
+    shutil.copytree(bert, tmp_path / "m")
+    np.save(tmp_path / "m" / "head.npy", np.random.default_rng(4).normal(size=385))
+    export_encoder(tmp_path / "m", tmp_path / "g")
+    assert "QAttention" not in _operators(tmp_path / "g" / "model.onnx")
+    assert (tmp_path / "g" / "head.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "module"),
+    [("portable", "portable"), ("huggingface", "huggingface"), ("gguf", "gguf_file")],
+)
+def test_the_export_command_knows_the_formats_of_others(
+    form: str, module: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(f"featherdesk.compress.{module}")
+    out = tmp_path / "g"
+    code, told, said = _run(["export", str(tiny), "--out", str(out), "--format", form], capsys)
+    assert code == 0, said
+    assert isinstance(json.loads(told), dict)
+    assert any(out.iterdir())
