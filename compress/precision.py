@@ -30,10 +30,11 @@ class Quantization:
     """How the weights of a graph are kept.
 
     Matrices are rounded in blocks of `block_size` along their input, with a zero point unless
-    `symmetric`; `algorithm` is `rtn` (round to nearest) or `k_quant` (the scale with the least
-    error, after llama.cpp). `head` is another precision for the output head and for the word
-    vectors that share its matrix; `finer` are layers kept in int8 where the rest is int4. `kv`
-    int8 keeps keys and values in a byte each. `provider` is what runs the graph: cpu or cuda.
+    `symmetric`; `algorithm` is `rtn` (round to nearest) or `k_quant` (in each block the better of
+    that and a scale by least squares, after llama.cpp; slow). `head` is another precision for the
+    output head and for the word vectors that share its matrix; `finer` are layers kept in int8
+    where the rest is int4. `kv` int8 keeps keys and values in a byte each. `provider` is what runs
+    the graph: cpu or cuda.
     """
 
     precision: str = "int4"
