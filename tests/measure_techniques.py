@@ -1,0 +1,140 @@
+"""Each technique of compression alone, and what they come to together: a table and its JSON.
+
+    python tests/measure_techniques.py BOT WORK OUT.json [--only NAME ...] [--tokens 300000]
+
+BOT is a bot folder whose model is compressed; WORK keeps steps and exports, so that it goes on where
+it was stopped. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
+generators are then asked the held rows in one run, question by question in turn.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from featherdesk.compress.channels import PruneChannels
+from featherdesk.compress.distill import Heal
+from featherdesk.compress.export import ExportFast
+from featherdesk.compress.heads import PruneHeads
+from featherdesk.compress.layers import RemoveLayers
+from featherdesk.compress.measure import compare
+from featherdesk.compress.measured import ratio
+from featherdesk.compress.sharing import ShareWeights
+from featherdesk.compress.sparsity import Sparsify
+from featherdesk.compress.steps import Step, Task, run_steps
+from featherdesk.compress.subject import find_subject
+from featherdesk.compress.vocabulary import TrimVocabulary
+
+BASE = "int4, blocks of 32"
+
+
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """A row of the table: steps, and whether they are healed behind."""
+
+    name: str
+    steps: tuple[tuple[str, Step], ...] = ()
+    export: ExportFast = ExportFast()  # noqa: RUF009 - frozen
+    heal: bool = False
+
+
+def techniques() -> list[Technique]:
+    """All rows; the first two are what others are compared with."""
+    cuts: list[tuple[str, tuple[tuple[str, Step], ...]]] = [
+        ("vocabulary of 12,288", (("vocabulary", TrimVocabulary(12288)),)),
+        ("7 layers fewer", (("layers", RemoveLayers(7)),)),
+        ("1 of 3 KV heads fewer", (("heads", PruneHeads(2)),)),
+        ("channels 1,536 to 1,152", (("channels", PruneChannels(1152)),)),
+        ("half of the weights zero (Wanda)", (("sparsity", Sparsify(by="wanda")),)),
+        ("2:4 (SparseGPT)", (("sparsity", Sparsify(pattern="2:4", by="sparsegpt")),)),
+        ("4 pairs of layers share", (("sharing", ShareWeights(groups=4)),)),
+        (
+            "vocabulary and layers",
+            (("vocabulary", TrimVocabulary(12288)), ("layers", RemoveLayers(7))),
+        ),
+        (
+            "vocabulary, layers, channels",
+            (
+                ("vocabulary", TrimVocabulary(12288)),
+                ("layers", RemoveLayers(5)),
+                ("channels", PruneChannels(1344)),
+            ),
+        ),
+    ]
+    rows = [
+        Technique("fp32", export=ExportFast("fp32")),
+        Technique(BASE),
+        Technique("int4, blocks of 64", export=ExportFast(block_size=64)),
+        Technique("int4, blocks of 128", export=ExportFast(block_size=128)),
+        Technique("int4, symmetric", export=ExportFast(symmetric=True)),
+        Technique("int4, k-quant", export=ExportFast(algorithm="k_quant")),
+        Technique("int4, head in int8", export=ExportFast(head="int8")),
+        Technique("int4, 6 layers in int8", export=ExportFast(mixed=6)),
+        Technique("int8", export=ExportFast("int8")),
+    ]
+    for name, steps in cuts:
+        rows.append(Technique(name, steps))
+        rows.append(Technique(f"{name}, healed", steps, heal=True))
+    return rows
+
+
+@click.command()
+@click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("work", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, help="Rows by name [all]; the first two always.")
+@click.option("--tokens", type=int, default=300_000, show_default=True)
+@click.option("--questions", type=int, default=48, show_default=True)
+def main(
+    bot: Path, work: Path, out: Path, *, only: tuple[str, ...], tokens: int, questions: int
+) -> None:
+    """Make, measure and print every row."""
+    subject = find_subject(str(bot), work, notify=click.echo)
+    chosen = [t for t in techniques() if not only or t.name in {"fp32", BASE, *only}]
+    made = []
+    for technique in chosen:
+        click.echo(f"== {technique.name}", err=True)
+        place = work / technique.name.replace(" ", "-").replace(":", "-").replace(",", "")
+        steps = list(technique.steps)
+        if technique.heal:
+            rounds = technique.export.precision == "int4"
+            heal = Heal(tokens=tokens, bits=4 if rounds else 0)
+            steps.append(("heal", heal))
+        steps.append(("export", technique.export))
+        task = Task(subject.parent, subject.material, place / "scratch", click.echo)
+        made.append(run_steps(steps, subject.parent, place, task))
+    found = compare([done[-1].folder for done in made], subject.material.held, questions=questions)
+    base = found[[technique.name for technique in chosen].index(BASE)]
+    rows = []
+    for technique, done, one in zip(chosen, made, found, strict=True):
+        rows.append(
+            {
+                "technique": technique.name,
+                "size_mb": one.size_mb,
+                "resident_mb": one.resident_mb,
+                "first_token": ratio(one, base, "first").median,
+                "characters": ratio(one, base, "rate").median,
+                "correct": one.quality.correct,
+                "exact": one.quality.exact,
+                "refused_right": one.quality.refused_right,
+                "nats_per_character": one.nats_per_character,
+                "minutes": round(sum(step.seconds for step in done) / 60, 1),
+                "measured": asdict(one.quality),
+            }
+        )
+    told = {"made": time.strftime("%Y-%m-%d"), "questions": questions, "rows": rows}
+    out.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    click.echo(table(rows))
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """The rows as a Markdown table."""
+    names = ("technique", "size_mb", "first_token", "characters", "correct", "exact", "minutes")
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    lines += [f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
