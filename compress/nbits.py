@@ -6,6 +6,7 @@ options know no bits by layer, whose zero points are packed wrongly for an odd n
 and whose shared word vectors need a width that the block divides.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from .precision import Quantization
 
 __all__ = ["Blocks", "blocks_of", "restored", "round_graph"]
+
+POSITIONS = 4096
+"""Of prompt and answer together that a rounded graph keeps tables for."""
 
 _INT8_ACTIVATIONS = 4
 
@@ -148,6 +152,7 @@ def round_graph(path: Path, plan: Quantization) -> None:
         elif node.op_type != "Transpose" or node.input[0] not in done:
             rebuilt.append(node)
     _replace(graph, rebuilt, done)
+    _shorten_positions(graph, path.parent / "genai_config.json")
     path.unlink()
     (path.parent / "model.onnx.data").unlink()
     onnx.save_model(
@@ -158,6 +163,19 @@ def round_graph(path: Path, plan: Quantization) -> None:
         location="model.onnx.data",
         size_threshold=256,
     )
+
+
+def _shorten_positions(graph: Any, config: Path) -> None:
+    """Keep the turning tables of `POSITIONS` positions: those of 8,192 take 2 MB."""
+    from onnx import numpy_helper
+
+    for tensor in graph.initializer:
+        if tensor.name.startswith(("cos_cache", "sin_cache")) and tensor.dims[0] > POSITIONS:
+            table = numpy_helper.to_array(tensor)[:POSITIONS]
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(table), tensor.name))
+    told = json.loads(config.read_text(encoding="utf-8"))
+    told["model"]["context_length"] = min(told["model"]["context_length"], POSITIONS)
+    config.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def _round(tensor: Any, graph: Any, bits: int, plan: Quantization) -> Blocks:

@@ -440,3 +440,19 @@ def test_a_recipe_takes_every_setting(tmp_path: Path) -> None:
 
 def test_the_default_is_int4_in_blocks_of_32_with_zero_points() -> None:
     assert ExportFast() == ExportFast("int4", 32, False, "rtn", "", (), "", "cpu")
+
+
+def test_turning_tables_are_as_long_as_prompts_are(tiny: Path, tmp_path: Path) -> None:
+    import onnx
+
+    long = tmp_path / "long"
+    shutil.copytree(tiny, long)
+    config = json.loads((long / "config.json").read_text())
+    (long / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
+    export(long, tmp_path / "g")
+    graph = onnx.load(tmp_path / "g" / "model.onnx", load_external_data=False).graph
+    rows = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
+    assert rows["cos_cache"] == rows["sin_cache"] == 4096
+    told = json.loads((tmp_path / "g" / "genai_config.json").read_text())
+    assert told["model"]["context_length"] == 4096
+    assert OnnxGenerator(tmp_path / "g", 1).logits([5] * 700).shape == (700, 320)
