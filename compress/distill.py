@@ -63,7 +63,7 @@ class Heal:
     batch: int = 8
     accumulate: int = 2
     answers: float = 1.0
-    first: float = 8.0
+    first: float = 4.0
     states: float = 1.0
     written: float = 0.1
     general: float = 0.1
