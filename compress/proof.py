@@ -94,10 +94,19 @@ def prove(
         commands=dict.fromkeys(("gate", "damage", "changes"), command),
         notes=(*notes, *_not_judged(done, judgement)),
     )
-    write_report(done.folder / "report", run)
+    _write_beside(done.folder / "report", run)
     if judgement is not None:
         store(done.folder, judgement, trial)
     return Proof(run, judgement)
+
+
+def _write_beside(folder: Path, run: RunReport) -> None:
+    """Write the report; what lies there already (the calibration's curves) stays."""
+    kept = {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+    write_report(folder, run)
+    for name, data in kept.items():
+        if not (folder / name).exists():
+            (folder / name).write_bytes(data)
 
 
 def _plan(recipe: Recipe) -> Quantization:
