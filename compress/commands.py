@@ -250,14 +250,14 @@ def _export_as(
         check_adapter(model, adapter)
     base = assemble_base(model, say)
     if form == "portable":
-        from .portable import export_portable  # type: ignore[import-not-found, unused-ignore]
+        from .portable import export_portable
 
         return dict(export_portable(base, out, adapter=adapter, notify=say))
     if form == "huggingface":
-        from .huggingface import export_huggingface  # type: ignore[import-not-found, unused-ignore]
+        from .huggingface import export_huggingface
 
         return dict(export_huggingface(base, out, adapter=adapter, notify=say))
-    from .gguf_file import export_gguf  # type: ignore[import-not-found, unused-ignore]
+    from .gguf_file import export_gguf
 
     return dict(export_gguf(base, out, adapter=adapter, notify=say, kind=kind))
 

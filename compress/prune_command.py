@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..agent.errors import ConfigError
+from .commands import needs_train, say
 
 if TYPE_CHECKING:
     from .steps import Done, Step
 
 __all__ = ["distill", "prune"]
-
-
-def say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 @click.command()
@@ -66,8 +63,6 @@ def prune(
     The same command given again after an interruption goes on where it was. A folder made by
     --compact is a MODEL too; without any cut it is written as it was.
     """
-    from .commands import needs_train
-
     needs_train()
     from .channels import PruneChannels
     from .compact import compact as store
@@ -152,8 +147,6 @@ def distill(
 
     The same command given again after an interruption goes on from the last checkpoint.
     """
-    from .commands import needs_train
-
     needs_train()
     from .distill import Heal
 
