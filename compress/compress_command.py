@@ -57,7 +57,7 @@ def compress(
 
     needs_train()
     from .compression import compress as run
-    from .compression import work_folder
+    from .compression import finish, work_folder
     from .noninferiority import Verdict
     from .proof import prove
     from .recipe import load_recipe
@@ -78,8 +78,11 @@ def compress(
         questions=questions,
         notify=say,
     )
-    shutil.rmtree(work_folder(out), ignore_errors=True)
-    result = _result(done, proof)
+    finish(done, out)
+    verdict = proof.judgement.verdict if proof.judgement else None
+    if verdict is not Verdict.UNDECIDED:  # with more test rows, the steps need not run again
+        shutil.rmtree(work_folder(out), ignore_errors=True)
+    result = _result(out, done, proof)
     click.echo(json.dumps(result) if as_json else _table(result))
     if proof.judgement is not None and proof.judgement.verdict is not Verdict.PASSED:
         raise GateError(
@@ -87,19 +90,19 @@ def compress(
         )
 
 
-def _result(done: "Compressed", proof: "Proof") -> dict[str, Any]:
+def _result(out: Path, done: "Compressed", proof: "Proof") -> dict[str, Any]:
     """What --json prints: the size, ratios to the unpruned int4 model, and the verdict."""
     from .measured import ratio
 
     run = proof.run
-    told: dict[str, Any] = {"folder": str(done.folder), "generator_mb": done.generator_mb}
+    told: dict[str, Any] = {"folder": str(out), "generator_mb": done.generator_mb}
     if run.result and run.unpruned and run.unpruned.characters.median:
         told["first_token_ratio"] = ratio(run.result, run.unpruned, "first").median
         told["characters_ratio"] = ratio(run.result, run.unpruned, "rate").median
         told["correct"] = run.result.quality.correct
     if proof.judgement is not None:
         told["gate"] = proof.judgement.verdict.value
-    told["report"] = str(done.folder / "report" / "report.html")
+    told["report"] = str(out / "report" / "report.html")
     return told
 
 

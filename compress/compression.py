@@ -16,7 +16,7 @@ from .recipe import Recipe
 from .steps import Done, Notify, Task, run_steps
 from .subject import Subject, find_subject
 
-__all__ = ["Compressed", "bot_with", "compress", "work_folder"]
+__all__ = ["Compressed", "bot_with", "compress", "finish", "work_folder"]
 
 COMPRESSION = "compression.json"
 
@@ -46,7 +46,8 @@ def compress(
     seed: int = 7,
     notify: Notify = lambda _: None,
 ) -> Compressed:
-    """Run a recipe on a bot folder, a model folder or a catalogue id, and write `out`.
+    """Run a recipe on a bot folder, a model folder or a catalogue id; the result waits in the work
+    folder of `out` until it is proven and `finish` puts it in its place.
 
     A bot becomes a bot folder with the new generator; a model becomes a generator folder.
 
@@ -59,14 +60,21 @@ def compress(
     done = run_steps(recipe.steps, subject.parent, work, task)
     generator = done[-1].folder
     told = [_told(step) for step in done]
+    made = work / out.name
     if subject.bot is not None:
-        bot_with(subject.bot, generator, out, steps=told)
+        bot_with(subject.bot, generator, made, steps=told)
     else:
-        with atomic_folder(out) as folder:
+        with atomic_folder(made) as folder:
             place(generator, folder)
             (folder / COMPRESSION).write_text(json.dumps(told, indent=1), encoding="utf-8")
     size = sum(path.stat().st_size for path in generator.iterdir() if path.is_file()) / 1e6
-    return Compressed(out, subject, tuple(done), round(size, 1))
+    return Compressed(made, subject, tuple(done), round(size, 1))
+
+
+def finish(done: Compressed, out: Path) -> None:
+    """Put the proven result in its place, whole."""
+    with atomic_folder(out) as folder:
+        place(done.folder, folder)
 
 
 def bot_with(
@@ -75,8 +83,6 @@ def bot_with(
     out: Path,
     *,
     steps: Sequence[dict[str, Any]] = (),
-    refusal: float | None = None,
-    refusal_slope: float | None = None,
 ) -> Manifest:
     """A copy of a bot folder that answers with another generator, not yet gated."""
     manifest = Manifest.load(bot)
@@ -85,13 +91,7 @@ def bot_with(
             if item.name not in {"generator", "report", "manifest.json"}:
                 place(item, folder / item.name)
         shutil.copytree(generator, folder / "generator")
-        fresh = replace(
-            manifest,
-            steps=tuple(steps),
-            gate=None,
-            refusal=manifest.refusal if refusal is None else refusal,
-            refusal_slope=manifest.refusal_slope if refusal_slope is None else refusal_slope,
-        )
+        fresh = replace(manifest, steps=tuple(steps), gate=None)
         return seal(folder, fresh)
 
 

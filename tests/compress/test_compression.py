@@ -13,7 +13,7 @@ import pytest
 from featherdesk.agent.artifacts import Manifest, seal, verify
 from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, InputError
 from featherdesk.agent.runtime import OnnxGenerator
-from featherdesk.compress.compression import bot_with, compress, work_folder
+from featherdesk.compress.compression import bot_with, compress, finish, work_folder
 from featherdesk.compress.recipe import load_recipe, shipped
 from featherdesk.compress.subject import find_subject
 from featherdesk.compress.trial import entries_of
@@ -76,6 +76,8 @@ def test_a_model_folder_becomes_a_generator_that_answers(
     out = tmp_path / "small"
     done = compress(str(tiny), load_recipe(str(recipe)), out, calibration=texts)
     assert [step.name for step in done.steps] == ["layers", "heal", "export"]
+    assert not out.exists()
+    finish(done, out)
     generator = OnnxGenerator(out, 1)
     ids = generator.encode("Parcel 3 takes")
     steps = list(
@@ -183,9 +185,9 @@ def test_a_bot_gets_another_generator_and_loses_its_old_verdict(tmp_path: Path) 
     generator = tmp_path / "generator"
     generator.mkdir()
     (generator / "model.onnx").write_text("new")
-    told = bot_with(bot, generator, tmp_path / "out", steps=[{"name": "layers"}], refusal=0.5)
+    told = bot_with(bot, generator, tmp_path / "out", steps=[{"name": "layers"}])
     assert told.gate is None
-    assert told.refusal == 0.5
+    assert told.refusal == 0.25
     assert told.steps == ({"name": "layers"},)
     verify(tmp_path / "out", Manifest.load(tmp_path / "out"))
     assert (tmp_path / "out" / "generator" / "model.onnx").read_text() == "new"
