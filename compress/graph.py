@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.errors import CatalogError, FeatherdeskError
-from .embedding_scale import exact_embedding_scale
+from .gemma_graph import exact_embedding_scale, told_layers
 from .precision import Quantization
 
 __all__ = ["build_graph", "has_cuda", "quiet"]
@@ -50,7 +50,7 @@ def build_graph(
         floats = "fp32" if plan.provider == "cpu" else "fp16"
     place = ("", str(model), str(out), floats, plan.provider, str(cache))
     try:
-        with quiet():
+        with quiet(), told_layers(model):
             create_model(*place, **parse_extra_options(*place, wanted))
     except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
         raise FeatherdeskError(

@@ -1,11 +1,12 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from featherdesk.compress import graph as module
-from featherdesk.compress.embedding_scale import exact_embedding_scale
 from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.gemma_graph import exact_embedding_scale
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 
@@ -42,6 +43,16 @@ def test_the_graph_scales_as_torch_does(
     rounded = export(gemma, tmp_path / "rounded", Quantization(precision="fp32"))
     assert exact.largest < 5e-5
     assert rounded.largest > 10 * exact.largest
+
+
+def test_a_layer_is_what_the_configuration_says(gemma: Path, tmp_path: Path) -> None:
+    """As after removing layers: the sixth is no more the one that sees everything."""
+    told = json.loads((gemma / "config.json").read_text())
+    kinds = ["full_attention", "sliding_attention"]
+    shutil.copytree(gemma, tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**told, "layer_types": kinds}))
+    exact = export(tmp_path / "m", tmp_path / "g", Quantization(precision="fp32"))
+    assert exact.largest < 5e-5
 
 
 def test_other_graphs_stay_as_they_are(tiny: Path, tmp_path: Path) -> None:
