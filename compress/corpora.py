@@ -183,9 +183,10 @@ def tell(topic: Topic, business: str, rng: random.Random) -> Told:
     return Told(topic, Entry(topic.name, own, answer), others, values)
 
 
-def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
-    """`count` rows from written topics, each a business with fresh facts."""
-    rng = random.Random(seed)
+def topic_rows(topics: Sequence[Topic], count: int, seed: int, beside: int = 0) -> Iterator[Row]:
+    """`count` rows from written topics, each a business with fresh facts; with `beside` more
+    questions of other topics, which the context does not answer."""
+    rng, more = random.Random(seed), random.Random(seed)
     by_domain: dict[str, list[Topic]] = defaultdict(list)
     for topic in topics:
         by_domain[topic.domain].append(topic)
@@ -197,7 +198,10 @@ def topic_rows(topics: Sequence[Topic], count: int, seed: int) -> Iterator[Row]:
         )
         business = business_name(rng)
         told = tell(topic, business, rng)
-        yield _row(told, [tell(other, business, rng) for other in others], "topics", rng)
+        row = _row(told, [tell(other, business, rng) for other in others], "topics", rng)
+        absent = [t for t in pool if t is not topic and t not in others]
+        chosen = more.sample(absent, k=min(beside, len(absent)))
+        yield _besides(row, [tell(other, business, more) for other in chosen], more)
 
 
 def _row(
@@ -241,6 +245,12 @@ def _row(
     elif len(entries) > 1 and rng.random() < 0.1:
         entries[0], entries[1] = entries[1], entries[0]
     return Row(tuple(entries), tuple(questions), told.entry.id, source, block)
+
+
+def _besides(row: Row, absent: Sequence[Told], rng: random.Random) -> Row:
+    """The row, also asked what its context does not answer."""
+    asked = [Question(noisy(rng.choice(one.asked), rng), REFUSAL) for one in absent]
+    return replace(row, questions=(*row.questions, *asked))
 
 
 def _dual(first: Told, second: Told, rng: random.Random) -> Question:
@@ -329,13 +339,20 @@ def intent_rows(
 
 
 def bot_rows(
-    entries: Sequence[Entry], topics: Sequence[Topic], count: int, seed: int
+    entries: Sequence[Entry],
+    topics: Sequence[Topic],
+    count: int,
+    seed: int,
+    *,
+    own: float = 0.75,
+    beside: int = 0,
 ) -> Iterator[Row]:
     """Rows from a bot's own FAQ: each entry asked in its other wordings, among its neighbours.
 
-    A quarter of the rows come from written topics, so that the trade is not forgotten.
+    `own` is their share; the rest come from written topics, so that the trade is not forgotten.
+    `beside` more questions of a row are of what it does not hold: other entries, a topic.
     """
-    rng = random.Random(seed)
+    rng, more = random.Random(seed), random.Random(seed)
     told = [
         Told(
             Topic(entry.id, entry.category, (), (entry.answer,), {}, (), ()),
@@ -346,14 +363,18 @@ def bot_rows(
         for entry in entries
         if entry.language == "en"
     ]
-    for number in range(round(count * 0.75)):
+    for number in range(round(count * own)):
         one = told[number % len(told)]
         near = [t for t in told if t is not one and t.entry.category == one.entry.category] or [
             t for t in told if t is not one
         ]
         shown = rng.sample(near, k=min(rng.choice((0, 1, 2, 3)), len(near)))
-        own = rng.choice(one.asked)
-        asked = tuple(q for q in one.asked if q != own) or (own,)
+        title = rng.choice(one.asked)
+        asked = tuple(q for q in one.asked if q != title) or (title,)
         entry = Entry(one.entry.id, one.entry.question, one.entry.answer)
-        yield _row(Told(one.topic, entry, asked, {}), shown, "bot", rng, absent=0.25)
-    yield from topic_rows(topics, count - round(count * 0.75), seed + 1)
+        row = _row(Told(one.topic, entry, asked, {}), shown, "bot", rng, absent=0.25)
+        strange = [tell(t, business_name(more), more) for t in more.sample(topics, min(1, beside))]
+        absent = [t for t in near if t not in shown] or [t for t in told if t is not one]
+        chosen = more.sample(absent, k=min(max(0, beside - 1), len(absent)))
+        yield _besides(row, [*chosen, *strange], more)
+    yield from topic_rows(topics, count - round(count * own), seed + 1, beside)

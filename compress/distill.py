@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
+from ..agent.prompt import REFUSAL
 from .architecture import open_model, save_model
 from .dataset import Encoded
 from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
@@ -50,8 +51,10 @@ class Heal:
 
     `method` is `full` or `lora` (of `rank`). `answers`, `states` and `written` weigh the three
     losses; the first token of an answer, where a model decides whether to refuse, counts `first`
-    times; `general` is the share of general text. `bits` 4 rounds weights in blocks of
-    `block_size` while it learns, so that the int4 export loses little; 0 does not.
+    times, and `doubt` weighs how far its log-odds of a refusal are from the parent's: thresholds
+    lie where divergence hardly sees them. `general` is the share of general text. `bits` 4 rounds
+    weights in blocks of `block_size` while it learns, so that the int4 export loses little; 0 does
+    not.
     """
 
     kind: ClassVar[str] = "heal"
@@ -60,10 +63,11 @@ class Heal:
     tokens: int = 1_500_000
     minutes: float = 0.0
     learning_rate: float = 3e-4
-    batch: int = 8
-    accumulate: int = 2
+    batch: int = 6
+    accumulate: int = 1
     answers: float = 1.0
     first: float = 4.0
+    doubt: float = 0.1
     states: float = 1.0
     written: float = 0.1
     general: float = 0.1
@@ -130,6 +134,7 @@ class _Run:
         rows = encoded(task.material.rows, (), tokenizer)
         self.rows = rows or encoded((), task.material.texts, tokenizer)
         self.texts = encoded((), told, tokenizer)
+        self.refusal = tokenizer.encode(REFUSAL, add_special_tokens=False).ids[0]
         held = encoded(task.material.held, (), tokenizer) or self.rows[: 8 * _HELD]
         self.held = self._probes(held)
         self.known = self._probes(encoded((), known, tokenizer))
@@ -285,6 +290,10 @@ class _Run:
         firsts = labels[places - 1] == -100
         weights = torch.where(firsts, config.first, 1.0) * counted
         loss = config.answers * (apart * weights).sum() / weights.sum()
+        if config.doubt and bool(firsts.any()):
+            told_doubt, doubt = (_doubt(one[firsts], self.refusal) for one in (told, wanted))
+            far = torch.nn.functional.smooth_l1_loss(told_doubt, doubt, reduction="none")
+            loss = loss + config.doubt * (far * counted[firsts]).sum() / counted[firsts].sum()
         if config.states and states.shape == seen.shape:
             real = batch.real.flatten().float()
             gap = (states.float() - seen.float()).pow(2).sum(-1)
@@ -358,6 +367,13 @@ def _evened(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     counted = torch.ones(len(places) + missing, device=places.device)
     counted[len(places) :] = 0
     return torch.cat([places, places[-1:].expand(missing)]), counted
+
+
+def _doubt(told: torch.Tensor, token: int) -> torch.Tensor:
+    """Log-odds of a token (n,) of log-probabilities (n, vocabulary), bent to stay within 8."""
+    others = told.clone()
+    others[:, token] = -math.inf
+    return 8 * torch.tanh((told[:, token] - torch.logsumexp(others, -1)) / 8)
 
 
 def _surprise(model: Any, batch: Batch) -> float:

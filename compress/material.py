@@ -30,8 +30,14 @@ __all__ = [
     "shipped_material",
 ]
 
-LENGTH = 320
-"""Tokens of one packed sequence."""
+LENGTH = 448
+"""Tokens of one packed sequence: room for four entries, as many as the router passes."""
+
+_OWN = 0.5
+"""The share of rows of the bot's own entries."""
+
+_BESIDE = 2
+"""Questions a row that it does not answer: whether to refuse is what pruning blurs first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +74,19 @@ def shipped_material(count: int = 1200, seed: int = 7) -> Material:
 
     topics, held = split_topics(load_topics())
     return Material(
-        tuple(topic_rows(topics, count, seed)), tuple(topic_rows(held, count // 8, seed + 1))
+        tuple(topic_rows(topics, count, seed, _BESIDE)),
+        tuple(topic_rows(held, count // 8, seed + 1, _BESIDE)),
     )
 
 
 def bot_material(entries: Sequence[Entry], count: int = 1200, seed: int = 7) -> Material:
-    """Rows of a bot's own FAQ, a quarter of them of shipped topics; every sixteenth entry is
-    held out."""
+    """Rows of a bot's own FAQ, half of them of shipped topics, each also asked what its entries
+    do not answer; every sixteenth entry is held out."""
     from .corpora import bot_rows, load_topics, split_topics
 
     topics, _ = split_topics(load_topics())
-    training, held = dataset.split(bot_rows(entries, topics, count, seed), 1 / 16, seed)
+    made = bot_rows(entries, topics, count, seed, own=_OWN, beside=_BESIDE)
+    training, held = dataset.split(made, 1 / 16, seed)
     words = tuple(
         text for entry in entries for text in (entry.question, entry.answer, *entry.variants)
     )

@@ -25,7 +25,7 @@ remove = {remove}
 
 [[steps]]
 use = "heal"
-tokens = 1300
+tokens = 1800
 batch = 1
 accumulate = 1
 compiled = false
