@@ -1,7 +1,7 @@
 """A tiny seeded llama with a tokenizer of bytes, made on the spot."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -180,3 +180,41 @@ def task_of(parent: Path, scratch: Path, rows: int = 48) -> "Task":
     )
     material = Material(made[rows // 8 :], made[: rows // 8], ("some words to read",))
     return Task(parent, material, scratch / "scratch", progress=False)
+
+
+def kin(kind: str, tiny: Path, out: Path, **changed: Any) -> Path:
+    """A tiny seeded model of an architecture, with the tokenizer of `tiny`."""
+    import shutil
+
+    import torch
+    import transformers
+
+    names = {
+        "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
+        "llama": ("LlamaConfig", "LlamaForCausalLM"),
+        "mistral": ("MistralConfig", "MistralForCausalLM"),
+        "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+        "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
+        "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM"),
+    }
+    config, model = (getattr(transformers, name) for name in names[kind])
+    torch.manual_seed(2)
+    settings: dict[str, Any] = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "tie_word_embeddings": True,
+    }
+    shutil.copytree(tiny, out)
+    for name in ("model.safetensors", "generation_config.json"):
+        (out / name).unlink(missing_ok=True)
+    model(config(**settings | changed)).save_pretrained(out)
+    return out

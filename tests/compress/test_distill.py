@@ -9,7 +9,7 @@ from featherdesk.compress.architecture import open_model, shape_of
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.heads import PruneHeads
 from featherdesk.compress.layers import RemoveLayers
-from featherdesk.compress.material import Material
+from featherdesk.compress.material import LENGTH, Material
 from featherdesk.compress.sharing import ShareWeights, tie
 from featherdesk.compress.sparsity import Sparsify, zeros_of
 from featherdesk.compress.steps import Task
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 def _heal(**changes: object) -> Heal:
     told: dict[str, object] = {
-        "tokens": 12 * 2 * 320,
+        "tokens": 12 * 2 * LENGTH,
         "batch": 2,
         "accumulate": 1,
         "learning_rate": 3e-3,
@@ -55,7 +55,7 @@ def test_what_was_forgotten_of_general_text_is_measured(
     pruned: tuple[Path, Task], tmp_path: Path
 ) -> None:
     source, task = pruned
-    told = _heal(tokens=640).run(source, tmp_path / "out", task)
+    told = _heal(tokens=2 * LENGTH).run(source, tmp_path / "out", task)
     for when in ("before", "after"):
         assert 1 < told[when]["perplexity"] < 5000
     assert told["before"]["perplexity"] != told["after"]["perplexity"]
@@ -110,13 +110,13 @@ def test_a_checkpoint_of_another_model_or_settings_is_not_taken(
     source, task = pruned
     monkeypatch.setattr(module, "_SAVE_EVERY", 2)
     monkeypatch.setattr(module._Run, "forget", lambda self: None)
-    _heal(tokens=4 * 640).run(source, tmp_path / "a", task)
+    _heal(tokens=4 * 2 * LENGTH).run(source, tmp_path / "a", task)
     assert (task.scratch / "heal" / "state.json").exists()
     said: list[str] = []
     heard = replace(task, notify=said.append)
     RemoveLayers(1).run(lively, tmp_path / "other", task)
-    _heal(tokens=4 * 640).run(tmp_path / "other", tmp_path / "b", heard)
-    _heal(tokens=4 * 640, learning_rate=1e-3).run(tmp_path / "other", tmp_path / "c", heard)
+    _heal(tokens=4 * 2 * LENGTH).run(tmp_path / "other", tmp_path / "b", heard)
+    _heal(tokens=4 * 2 * LENGTH, learning_rate=1e-3).run(tmp_path / "other", tmp_path / "c", heard)
     assert not any("going on" in text for text in said)
 
 
@@ -125,7 +125,7 @@ def test_a_sparse_model_keeps_its_zeros(lively: Path, tmp_path: Path) -> None:
 
     task = task_of(lively, tmp_path)
     Sparsify(0.6).run(lively, tmp_path / "s", task)
-    told = _heal(tokens=6 * 640, bits=4).run(tmp_path / "s", tmp_path / "out", task)
+    told = _heal(tokens=6 * 2 * LENGTH, bits=4).run(tmp_path / "s", tmp_path / "out", task)
     assert told["after"]["divergence"] < told["before"]["divergence"]
     before, after = zeros_of(open_model(tmp_path / "s")), zeros_of(open_model(tmp_path / "out"))
     assert len(before) == len(after) == 28
@@ -141,7 +141,7 @@ def test_layers_that_share_weights_still_do(lively: Path, tmp_path: Path) -> Non
 
     task = task_of(lively, tmp_path)
     ShareWeights(which=(0,)).run(lively, tmp_path / "s", task)
-    told = _heal(tokens=6 * 640).run(tmp_path / "s", tmp_path / "out", task)
+    told = _heal(tokens=6 * 2 * LENGTH).run(tmp_path / "s", tmp_path / "out", task)
     assert told["after"]["divergence"] < told["before"]["divergence"]
     assert len(tie(open_model(tmp_path / "out"))) == 3
 

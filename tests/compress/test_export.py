@@ -14,6 +14,8 @@ from featherdesk.compress.export import ExportFast, Quantization, export, size_m
 from featherdesk.compress.material import Material
 from featherdesk.compress.steps import Task
 
+from .conftest import kin
+
 
 @pytest.fixture(scope="module")
 def exported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -162,47 +164,11 @@ def _spread(source: Path, out: Path) -> Path:
     return out
 
 
-def _kin(kind: str, tiny: Path, out: Path, **changed: Any) -> Path:
-    """A tiny seeded model of an architecture, with the tokenizer of `tiny`."""
-    import torch
-    import transformers
-
-    names = {
-        "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
-        "llama": ("LlamaConfig", "LlamaForCausalLM"),
-        "mistral": ("MistralConfig", "MistralForCausalLM"),
-        "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
-        "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
-        "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM"),
-    }
-    config, model = (getattr(transformers, name) for name in names[kind])
-    torch.manual_seed(2)
-    settings: dict[str, Any] = {
-        "vocab_size": 320,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 512,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-        "tie_word_embeddings": True,
-    }
-    shutil.copytree(tiny, out)
-    for name in ("model.safetensors", "generation_config.json"):
-        (out / name).unlink(missing_ok=True)
-    model(config(**settings | changed)).save_pretrained(out)
-    return out
-
-
 @pytest.mark.parametrize("kind", ["gemma3_text", "llama", "mistral", "qwen2", "qwen3", "smollm3"])
 def test_every_architecture_goes_out_in_every_precision(
     kind: str, tiny: Path, tmp_path: Path
 ) -> None:
-    model = _kin(kind, tiny, tmp_path / "m")
+    model = kin(kind, tiny, tmp_path / "m")
     exact = export(model, tmp_path / "fp32", Quantization("fp32"))
     assert exact.largest < 1e-3
     assert exact.reference == "model"
@@ -219,7 +185,7 @@ def test_blocks_may_leave_a_rest_in_every_width_of_the_model(
     block_size: int, symmetric: bool, tiny: Path, tmp_path: Path
 ) -> None:
     """Hidden 72 and 136 channels are multiples of no block: as after pruning."""
-    model = _kin("llama", tiny, tmp_path / "m", hidden_size=72, intermediate_size=136)
+    model = kin("llama", tiny, tmp_path / "m", hidden_size=72, intermediate_size=136)
     plan = Quantization(block_size=block_size, symmetric=symmetric)
     parity = export(model, tmp_path / "g", plan)
     assert parity.mean < 0.05
@@ -234,12 +200,12 @@ def test_pruned_shapes_go_out(tiny: Path, tmp_path: Path) -> None:
         "intermediate_size": 96,
         "num_hidden_layers": 1,
     }
-    model = _kin("llama", tiny, tmp_path / "m", **changed)
+    model = kin("llama", tiny, tmp_path / "m", **changed)
     assert export(model, tmp_path / "g").mean < 0.05
 
 
 def test_word_vectors_apart_from_the_head_stay_as_they_are(tiny: Path, tmp_path: Path) -> None:
-    model = _kin("llama", tiny, tmp_path / "m", tie_word_embeddings=False)
+    model = kin("llama", tiny, tmp_path / "m", tie_word_embeddings=False)
     assert export(model, tmp_path / "g").mean < 0.05
 
 
@@ -335,7 +301,7 @@ def test_keys_and_values_in_a_byte_each_decode_as_in_one_pass(
 def test_graphs_for_gpus_are_built_and_proven_without_one(
     kind: str, precision: str, tiny: Path, tmp_path: Path
 ) -> None:
-    model = _kin(kind, tiny, tmp_path / "m")
+    model = kin(kind, tiny, tmp_path / "m")
     parity = export(model, tmp_path / "g", Quantization(precision, provider="cuda"))
     assert parity.agreement > 0.95
     told = json.loads((tmp_path / "g" / "genai_config.json").read_text())
@@ -386,7 +352,7 @@ def test_a_model_that_names_no_end_is_refused(tiny: Path, tmp_path: Path) -> Non
 
 
 def test_another_models_tokenizer_is_an_error(tiny: Path, tmp_path: Path) -> None:
-    model = _kin("llama", tiny, tmp_path / "m", vocab_size=100)
+    model = kin("llama", tiny, tmp_path / "m", vocab_size=100)
     with pytest.raises(CatalogError, match="tokens past the 100 rows of the model"):
         export(model, tmp_path / "g", Quantization("fp32"))
     assert not (tmp_path / "g").exists()
@@ -398,7 +364,7 @@ def test_onnxruntime_genai_says_what_our_runtime_says(
 ) -> None:
     import onnxruntime_genai as genai
 
-    export(_kin("llama", tiny, tmp_path / "m", tie_word_embeddings=False), tmp_path / "g", plan)
+    export(kin("llama", tiny, tmp_path / "m", tie_word_embeddings=False), tmp_path / "g", plan)
     generator = OnnxGenerator(tmp_path / "g", 1)
     ids = generator.encode("Can I return worn boots?")
     wanted = _greedy(generator, ids, 24)
