@@ -241,11 +241,12 @@ class Agent:
         deadline = time.monotonic() + self.config.generation.timeout
         drafts: list[Draft] = []
         for asked, shown, turns in tasks:
-            ids = [i for text in render(shown, asked, turns).texts for i in generator.encode(text)]
-            draft = Draft(StreamGuard(sources_of(shown), asked, load_support()), len(ids))
+            blocks = [generator.encode(text) for text in render(shown, asked, turns).texts]
+            guard = StreamGuard(sources_of(shown), asked, load_support())
+            draft = Draft(guard, sum(map(len, blocks)))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
-            steps = self._steps(generator, ids, deadline, stopped, limit)
+            steps = self._steps(generator, blocks, deadline, stopped, limit)
             for delta in draft.deltas(generator, steps):
                 ms.setdefault("first_token", _since(began))
                 yield StreamEvent(delta=opening + delta)
@@ -268,14 +269,15 @@ class Agent:
     def _steps(
         self,
         generator: Generator,
-        ids: Sequence[int],
+        blocks: Sequence[Sequence[int]],
         deadline: float,
         stopped: Callable[[], bool],
         refusal_threshold: float,
     ) -> Iterator[Step]:
-        """The greedy steps after a prompt."""
+        """The greedy steps after a prompt; all its blocks but the question may be kept."""
         return generator.generate(
-            ids,
+            [token for block in blocks for token in block],
+            blocks=[len(block) for block in blocks[:-1]],
             max_tokens=self.config.generation.max_tokens,
             deadline=deadline,
             stopped=stopped,

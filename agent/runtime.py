@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .blocks import Block, BlockStore, Rotary, block_key
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, GenerationError
 
@@ -49,8 +50,10 @@ class Generator(Protocol):
         """The text of token ids."""
         ...
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Probabilities of `tokens` as the next token after `ids`."""
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
+        """Probabilities of `tokens` as the next token after `ids`; `blocks` as in `generate`."""
         ...
 
     def generate(
@@ -61,15 +64,26 @@ class Generator(Protocol):
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
     ) -> Iterator[Step]:
-        """Greedy tokens after `ids` until the end of turn, without it."""
+        """Greedy tokens after `ids` until the end of turn, without it.
+
+        `blocks` are the lengths of the blocks that `ids` begins with, each of which may be read
+        without the others and kept.
+        """
         ...
 
 
 class OnnxGenerator:
     """A causal LM in a generator folder (model.onnx, genai_config.json, tokenizer.json)."""
 
-    def __init__(self, folder: Path, threads: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 0,
+        device: str = "cpu",
+        store: BlockStore | None = None,
+    ) -> None:
         onnxruntime = onnxruntime_or_error()
         self._ort = onnxruntime
         try:
@@ -102,7 +116,11 @@ class OnnxGenerator:
         self._device = "cuda" if device == "cuda" else "cpu"
         self._lock = threading.Lock()
         self._buffers: dict[str, Any] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
         self._room = 0
+        self._rotary = Rotary.load(folder)
+        floats = self._device == "cpu" and self._dtype in (np.float32, np.float16)
+        self._store = store if floats and self._rotary is not None else None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; marks such as `<|im_end|>` become their own ids."""
@@ -118,9 +136,21 @@ class OnnxGenerator:
             self._reserve(len(ids) + 1)
             return self._forward(ids, 0)
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Probabilities of `tokens` as the next token after `ids`."""
-        return np.asarray(_softmax(self.logits(ids)[-1])[list(tokens)], np.float32)
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
+        """Probabilities of `tokens` as the next token after `ids`; `blocks` as in `generate`."""
+        with self._lock:
+            self._reserve(len(ids) + 1)
+            past = self._placed(ids, blocks)
+            row = self._forward(ids[past:], past)[-1]
+        return np.asarray(_softmax(row)[list(tokens)], np.float32)
+
+    def block(self, ids: Sequence[int]) -> Block:
+        """The keys and values of a block that sees only itself."""
+        with self._lock:
+            self._reserve(len(ids) + 1)
+            return self._read(ids)
 
     def generate(
         self,
@@ -130,12 +160,15 @@ class OnnxGenerator:
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
     ) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it.
 
-        `deadline` is a `time.monotonic()` value. `first_veto` is a token with a probability: as
-        the first token it is chosen exactly when it is at least that likely. One generation
-        runs at a time; others wait.
+        `blocks` are the lengths of the blocks that `ids` begins with: with a store each is read
+        once, on its own, and kept; without one they are read with the rest. `deadline` is a
+        `time.monotonic()` value. `first_veto` is a token with a probability: as the first token
+        it is chosen exactly when it is at least that likely. One generation runs at a time;
+        others wait.
 
         Raises:
             GenerationError: the deadline passed.
@@ -144,8 +177,8 @@ class OnnxGenerator:
             raise GenerationError("the answer took too long: the generator was busy")
         try:
             self._reserve(len(ids) + max_tokens + 1)
-            fed: Sequence[int] = ids
-            past = 0
+            past = self._placed(ids, blocks)
+            fed: Sequence[int] = ids[past:]
             for _ in range(max_tokens):
                 if time.monotonic() > deadline:
                     raise GenerationError("the answer took too long")
@@ -169,12 +202,56 @@ class OnnxGenerator:
             return
         self._room = -(-tokens // 256) * 256
         batch, heads, size = self._shape
-        self._buffers = {
-            name: self._ort.OrtValue.ortvalue_from_shape_and_type(
-                [batch, heads, self._room, size], self._dtype, self._device
-            )
-            for name in self._past
+        shape = [batch, heads, self._room, size]
+        if self._store is None:
+            self._buffers = {
+                name: self._ort.OrtValue.ortvalue_from_shape_and_type(
+                    shape, self._dtype, self._device
+                )
+                for name in self._past
+            }
+            return
+        self._arrays = {name: np.zeros(shape, self._dtype) for name in self._past}
+        self._buffers = {  # on a CPU it is the array's own memory
+            name: self._ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in self._arrays.items()
         }
+
+    def _placed(self, ids: Sequence[int], blocks: Sequence[int]) -> int:
+        """Put the leading blocks in their places, as the store has them; returns their tokens."""
+        if self._store is None or self._rotary is None:
+            return 0
+        found, past = [], 0
+        for length in blocks:
+            found.append((past, length, self._kept(self._store, ids[past : past + length])))
+            past += length
+        for start, length, block in found:
+            keys, values = block.floats(self._rotary, start)
+            for layer, (name, value) in enumerate(self._pairs()):
+                self._arrays[name][0, :, start : start + length] = keys[layer]
+                self._arrays[value][0, :, start : start + length] = values[layer]
+        return past
+
+    def _kept(self, store: BlockStore, ids: Sequence[int]) -> Block:
+        key = block_key(ids)
+        block = store.get(key)
+        if block is None:
+            block = self._read(ids)
+            store.add(key, block)
+        return block
+
+    def _read(self, ids: Sequence[int]) -> Block:
+        self._forward(ids, 0)
+        parts = [
+            np.stack([self._arrays[name][0, :, : len(ids)] for name in names])
+            for names in zip(*self._pairs(), strict=True)
+        ]
+        return Block.of(*(np.asarray(part, np.float32) for part in parts))
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        """The names of the key and value buffers, layer by layer."""
+        keys = [name for name in self._past if name.endswith(".key")]
+        return zip(keys, [name[:-4] + ".value" for name in keys], strict=False)
 
     def _forward(self, ids: Sequence[int], past: int) -> NDArray[np.float32]:
         binding = self._session.io_binding()

@@ -17,6 +17,7 @@ from typing import Any
 from ..agent.errors import CatalogError, FeatherdeskError
 from .gemma_graph import exact_embedding_scale, told_layers
 from .precision import Quantization
+from .rotary import write_rotary
 
 __all__ = ["build_graph", "has_cuda", "quiet"]
 
@@ -59,6 +60,7 @@ def build_graph(
     exact_embedding_scale(model, out)
     shutil.rmtree(cache, ignore_errors=True)
     _keep(model, out)
+    write_rotary(out)
 
 
 def _keep(model: Path, out: Path) -> None:
