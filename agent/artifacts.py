@@ -35,7 +35,8 @@ class Manifest:
     """What a bot folder is made of; `files` maps relative paths to sha256.
 
     The model's refusal is taken when its log-odds reach those of `refusal` plus `refusal_slope`
-    times the log-odds of the router: the surer the router, the surer the model has to be.
+    times the log-odds of the router: the surer the router, the surer the model has to be. With
+    `blocks` the model was trained to read every entry by itself, so that it can be read once.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Manifest:
     refusal: float = 1.0
     refusal_slope: float = 0.0
     reranker: str = ""
+    blocks: bool = False
     steps: tuple[dict[str, Any], ...] = ()
     gate: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)

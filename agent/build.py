@@ -32,6 +32,7 @@ from .index import Index
 from .ingest import read_faq
 from .injection import disarmed
 from .out_of_scope import OutOfScope, read_out_of_scope
+from .prefill import write_blocks
 from .prompt import contract_hash
 from .reranker import RERANKER, CrossEncoder
 from .risk import Curve, draw
@@ -101,7 +102,12 @@ def build(
         if classifier := _classifier(config_path.parent, config):
             place(classifier, folder / "classifier")
         draw(_curves(calibration), folder / "report")
-        manifest = seal(folder, _manifest(config, calibration, adapter, entries))
+        told_manifest = _manifest(config, calibration, adapter, entries)
+        if told_manifest.blocks:
+            notify("reading the entries once")
+            room = config.generation.stored_mb
+            write_blocks(folder, index.entries, config.generation.writes, room)
+        manifest = seal(folder, told_manifest)
         if not quick:
             share = _self_test(folder, notify)
             measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
@@ -334,6 +340,7 @@ def _manifest(
         languages=tuple(sorted({entry.language for entry in entries})),
         refusal=refusal,
         refusal_slope=slope,
+        blocks=bool(told.get("blocks")) and bool(config.generation.writes),
     )
 
 

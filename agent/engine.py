@@ -21,6 +21,7 @@ from .grounding import StreamGuard, sources_of, unsupported
 from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
 from .offers import OFFERED, offered
+from .prefill import open_store
 from .prompt import REFUSAL, contract_hash, render
 from .receipt import bit_level
 from .reranker import CrossEncoder
@@ -103,7 +104,10 @@ class Agent:
         if manifest.reranker:
             reranker = CrossEncoder(folder / "reranker", cores, manifest.reranker)
         written = generate and bool(manifest.writes)
-        generator = OnnxGenerator(folder / "generator", cores, device) if written else None
+        generator = None
+        if written:
+            store = open_store(folder, config.generation.stored_mb) if manifest.blocks else None
+            generator = OnnxGenerator(folder / "generator", cores, device, store)
         return cls(
             Router(index, calibration, frozenset(manifest.writes), reranker),
             generator,

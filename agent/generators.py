@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Notify = Callable[[str], None]
-RECIPE = "3"
+RECIPE = "4"
 
 
 def adapter_folder(name: str) -> Path | None:

@@ -122,6 +122,11 @@ class OnnxGenerator:
         floats = self._device == "cpu" and self._dtype in (np.float32, np.float16)
         self._store = store if floats and self._rotary is not None else None
 
+    @property
+    def stores(self) -> bool:
+        """Whether it can use what is stored: on a CPU, with keys turned in the known way."""
+        return self._store is not None
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; marks such as `<|im_end|>` become their own ids."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

@@ -76,7 +76,8 @@ class Generation:
     """The generator: base model and adapter by catalogue id or folder; times in seconds.
 
     `writes` are the languages in which the model writes, others are answered word for word; a bot
-    that writes in none has no generator.
+    that writes in none has no generator. `stored_mb` is the room for what the model keeps of
+    entries once it has read them: below 0 as much as the generator takes, 0 reads them each time.
     """
 
     base: str = "smollm2-135m-instruct"
@@ -86,6 +87,7 @@ class Generation:
     timeout: float = 30.0
     threads: int = 0
     refusal: float = -1.0
+    stored_mb: float = -1.0
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= 1024:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.artifacts import Manifest, atomic_folder, place, seal
+from ..agent.config import load_config
+from ..agent.prefill import FOLDER, write_blocks
 from .recipe import Recipe
 from .steps import Done, Notify, Task, run_steps
 from .subject import Subject, find_subject
+from .trial import entries_of
 
 __all__ = ["Compressed", "bot_with", "compress", "finish", "work_folder"]
 
@@ -88,9 +91,12 @@ def bot_with(
     manifest = Manifest.load(bot)
     with atomic_folder(out) as folder:
         for item in bot.iterdir():
-            if item.name not in {"generator", "report", "manifest.json"}:
+            if item.name not in {"generator", "report", "manifest.json", FOLDER}:
                 place(item, folder / item.name)
         shutil.copytree(generator, folder / "generator")
+        if manifest.blocks:
+            room = load_config(bot / "bot.toml").generation.stored_mb
+            write_blocks(folder, list(entries_of(bot).values()), manifest.writes, room)
         fresh = replace(manifest, steps=tuple(steps), gate=None)
         return seal(folder, fresh)
 

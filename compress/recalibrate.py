@@ -24,6 +24,7 @@ from typing import Any
 import click
 
 from ..agent.artifacts import Manifest
+from ..agent.blocks import BlockStore
 from ..agent.engine import Agent
 from ..agent.errors import FeatherdeskError, GenerationError
 from ..agent.evaluate import Case, facts_present, load_cases
@@ -47,6 +48,9 @@ KEPT, KEPT_DEV = 0.96, 0.97
 """The share of questions found right that the model must not refuse."""
 
 _OWN, _AWAY, _NEAR = 160, 80, 80
+_ROOM = 200_000_000
+"""Bytes for what the model keeps of the entries while it is asked."""
+
 _LEAST = 12
 """Questions of either sort below which nothing is fitted."""
 
@@ -145,18 +149,15 @@ def _probed(
 ) -> Probed:
     """Ask the model about what was found."""
     entries = [agent.entry(match.entry_id) for match in matches]
-    ids = [
-        token
-        for block in render(entries, case.question, history).texts
-        for token in generator.encode(block)
-    ]
+    blocks = [generator.encode(text) for text in render(entries, case.question, history).texts]
     token = generator.encode(REFUSAL)[0]
-    doubt = float(generator.first(ids, [token])[0])
+    ids, lengths = [i for block in blocks for i in block], [len(block) for block in blocks[:-1]]
+    doubt = float(generator.first(ids, [token], lengths)[0])
     first = matches[0].entry_id in case.entry_ids
     right = False
     if first and not case.out_of_scope:
         most, seconds = agent.config.generation.max_tokens, agent.config.generation.timeout
-        raw = _written_text(generator, ids, token, most, seconds)
+        raw = _written_text(generator, blocks, token, most, seconds)
         right = bool(raw) and not leaks(raw) and facts_present(raw, case.facts)
         right = right and not unsupported(raw, sources_of(entries), case.question)
     asked = Asked(log_odds(matches[0].score), log_odds(doubt), first, not case.out_of_scope)
@@ -164,12 +165,17 @@ def _probed(
 
 
 def _written_text(
-    generator: Generator, ids: Sequence[int], refusal: int, most: int, seconds: float
+    generator: Generator,
+    blocks: Sequence[Sequence[int]],
+    refusal: int,
+    most: int,
+    seconds: float,
 ) -> str:
     """What the model writes when its refusal is never taken; empty where it takes too long."""
     try:
         steps = generator.generate(
-            ids,
+            [token for block in blocks for token in block],
+            blocks=[len(block) for block in blocks[:-1]],
             max_tokens=most,
             deadline=time.monotonic() + seconds,
             stopped=lambda: False,
@@ -226,7 +232,7 @@ def recalibrated(
         FeatherdeskError: bot, generator or dev file cannot be read.
     """
     agent = Agent.load(bot, generate=False)
-    told, _ = _measured(agent, OnnxGenerator(generator), seed, dev)
+    told, _ = _measured(agent, _opened(agent, generator), seed, dev)
     return told
 
 
@@ -258,7 +264,7 @@ def recalibrate(
     if not agent.manifest.writes:
         raise FeatherdeskError(f"{bot} has no generator: there is nothing to calibrate")
     opened = generator or bot / "generator"
-    opened = OnnxGenerator(opened) if isinstance(opened, Path) else opened
+    opened = _opened(agent, opened) if isinstance(opened, Path) else opened
     told, curve = _measured(agent, opened, seed, dev)
     edge = from_odds(-log_odds(told["refusal"]))
     routed = agent.router.calibration.latin
@@ -282,6 +288,12 @@ def recalibrate(
         text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
         (fresh / "manifest.json").write_text(text, encoding="utf-8")
     return told
+
+
+def _opened(agent: Agent, folder: Path) -> OnnxGenerator:
+    """A generator that reads entries as it does when it serves."""
+    kept = agent.manifest.blocks and agent.config.generation.stored_mb
+    return OnnxGenerator(folder, store=BlockStore(_ROOM) if kept else None)
 
 
 @contextmanager

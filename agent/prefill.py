@@ -1,0 +1,73 @@
+"""Reads a bot's entries when it is built, so that only questions are read when it is asked.
+
+What the entries leave in the model (keys and values) stands in the folder `blocks` of the bot.
+Knows nothing of how it is kept (see `blocks`).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+from .blocks import Block, BlockStore, block_key
+from .progress import track
+from .prompt import render
+from .runtime import OnnxGenerator
+from .types import Entry
+
+__all__ = ["FOLDER", "budget_of", "open_store", "write_blocks"]
+
+FOLDER = "blocks"
+
+
+def budget_of(bot: Path, megabytes: float) -> int:
+    """Bytes for keys and values: `megabytes`, or below 0 as much as the generator takes."""
+    if megabytes >= 0:
+        return int(megabytes * 1e6)
+    return sum(path.stat().st_size for path in (bot / "generator").iterdir())
+
+
+def open_store(bot: Path, megabytes: float) -> BlockStore | None:
+    """The store of a bot folder; None where nothing may be kept.
+
+    Raises:
+        ArtifactError: the folder is damaged.
+    """
+    budget = budget_of(bot, megabytes)
+    return BlockStore(budget, bot / FOLDER) if budget else None
+
+
+def write_blocks(
+    bot: Path, entries: Sequence[Entry], writes: Sequence[str], megabytes: float, threads: int = 0
+) -> int:
+    """Read the system line and the entries that the model writes from, in their order, as far as
+    the budget goes; returns how many are kept.
+
+    A generator that cannot use them, or a budget of 0, leaves no folder.
+    """
+    budget = budget_of(bot, megabytes)
+    store = BlockStore(0)
+    generator = OnnxGenerator(bot / "generator", threads, store=store)
+    if not budget or not generator.stores:
+        return 0
+    today = date.today()
+    told = [
+        e
+        for e in entries
+        if e.language in writes and not (e.verbatim or e.skill or e.expired(today))
+    ]
+    kept: list[str] = []
+
+    def made() -> Iterator[tuple[str, Block]]:
+        left = budget
+        texts = [render((), "").system, *(render([entry], "").entries[0] for entry in told)]
+        for text in track(texts, "reading entries"):
+            ids = generator.encode(text)
+            block = generator.block(ids)
+            left -= block.size
+            if left < 0:
+                return
+            kept.append(block_key(ids))
+            yield kept[-1], block
+
+    BlockStore.write(bot / FOLDER, made())
+    return len(kept)
