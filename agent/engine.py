@@ -22,7 +22,7 @@ from .guards import Asked, Guard, Seen, load_guards, look
 from .index import Index
 from .offers import OFFERED, offered
 from .prefill import open_store
-from .prompt import REFUSAL, contract_hash, render
+from .prompt import END_OF_TURN, REFUSAL, contract_hash, render
 from .receipt import bit_level
 from .reranker import CrossEncoder
 from .router import Router
@@ -250,7 +250,7 @@ class Agent:
             draft = Draft(guard, sum(map(len, blocks)))
             drafts.append(draft)
             opening = "\n\n" if len(drafts) > 1 else ""
-            steps = self._steps(generator, blocks, deadline, stopped, limit)
+            steps = self._steps(generator, blocks, shown, deadline, stopped, limit)
             for delta in draft.deltas(generator, steps):
                 ms.setdefault("first_token", _since(began))
                 yield StreamEvent(delta=opening + delta)
@@ -274,6 +274,7 @@ class Agent:
         self,
         generator: Generator,
         blocks: Sequence[Sequence[int]],
+        shown: Sequence[Entry],
         deadline: float,
         stopped: Callable[[], bool],
         refusal_threshold: float,
@@ -282,6 +283,7 @@ class Agent:
         return generator.generate(
             [token for block in blocks for token in block],
             blocks=[len(block) for block in blocks[:-1]],
+            sources=[generator.encode(f"{entry.answer}{END_OF_TURN}") for entry in shown],
             max_tokens=self.config.generation.max_tokens,
             deadline=deadline,
             stopped=stopped,

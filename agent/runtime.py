@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from .blocks import Block, BlockStore, Rotary, block_key
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, GenerationError
+from .lookup import LONGEST, MOST, Guess, Lookup, Pace
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
 
@@ -65,11 +66,12 @@ class Generator(Protocol):
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it.
 
         `blocks` are the lengths of the blocks that `ids` begins with, each of which may be read
-        without the others and kept.
+        without the others and kept. `sources` are texts that the answer may be copied from.
         """
         ...
 
@@ -118,6 +120,7 @@ class OnnxGenerator:
         self._buffers: dict[str, Any] = {}
         self._arrays: dict[str, NDArray[Any]] = {}
         self._room = 0
+        self._pace = Pace()
         self._rotary = Rotary.load(folder)
         floats = self._device == "cpu" and self._dtype in (np.float32, np.float16)
         self._store = store if floats and self._rotary is not None else None
@@ -166,11 +169,13 @@ class OnnxGenerator:
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         """Greedy tokens after `ids` until the end of turn, without it.
 
         `blocks` are the lengths of the blocks that `ids` begins with: with a store each is read
-        once, on its own, and kept; without one they are read with the rest. `deadline` is a
+        once, on its own, and kept; without one they are read with the rest. `sources` are texts
+        that the answer may be copied from: tokens are guessed from them. `deadline` is a
         `time.monotonic()` value. `first_veto` is a token with a probability: as the first token
         it is chosen exactly when it is at least that likely. One generation runs at a time;
         others wait.
@@ -181,25 +186,60 @@ class OnnxGenerator:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise GenerationError("the answer took too long: the generator was busy")
         try:
-            self._reserve(len(ids) + max_tokens + 1)
+            self._reserve(len(ids) + max_tokens + MOST + 1)
             past = self._placed(ids, blocks)
-            fed: Sequence[int] = ids[past:]
-            for _ in range(max_tokens):
-                if time.monotonic() > deadline:
-                    raise GenerationError("the answer took too long")
-                if stopped():
-                    return
-                row = self._forward(fed, past)[-1]
-                past += len(fed)
-                token = int(row.argmax())
-                if first_veto is not None and past == len(ids):
-                    token = _vetoed(row, *first_veto)
-                if token in self._ends:
-                    return
-                yield Step(token, float(_softmax(row)[token]))
-                fed = [token]
+            lookup = Lookup([*sources, ids] if sources else ())
+            yield from self._written(
+                ids[past:], past, lookup, max_tokens, deadline, stopped, first_veto
+            )
         finally:
             self._lock.release()
+
+    def _written(
+        self,
+        prompt: Sequence[int],
+        past: int,
+        lookup: Lookup,
+        max_tokens: int,
+        deadline: float,
+        stopped: Callable[[], bool],
+        veto: tuple[int, float] | None,
+    ) -> Iterator[Step]:
+        """Tokens behind a prompt whose first `past` are in place; guesses are verified in the
+        same step that takes them in."""
+        written: list[int] = []
+        fed, guess = list(prompt), lookup.opening(self._pace.most(LONGEST))
+        while True:
+            if time.monotonic() > deadline:
+                raise GenerationError("the answer took too long")
+            if stopped():
+                return
+            began = time.perf_counter()
+            rows = self._forward([*fed, *guess.tokens], past)[len(fed) - 1 :]
+            if written:
+                self._pace.timed(len(fed) + len(guess.tokens), time.perf_counter() - began)
+            past += len(fed)
+            right = 0
+            for row in rows:
+                token = int(row.argmax())
+                if veto is not None and not written:
+                    token = _vetoed(row, *veto)
+                if token in self._ends:
+                    return
+                written.append(token)
+                yield Step(token, float(_softmax(row)[token]))
+                if len(written) == max_tokens:
+                    return
+                if right == len(guess.tokens) or guess.tokens[right] != token:
+                    break
+                right += 1
+            self._pace.judged(guess, right)
+            past += right
+            fed, guess = [token], self._guess(lookup, written)
+
+    def _guess(self, lookup: Lookup, written: Sequence[int]) -> Guess:
+        guess = lookup.after(written, MOST)
+        return replace(guess, tokens=guess.tokens[: self._pace.most(guess.matched)])
 
     def _reserve(self, tokens: int) -> None:
         """Key and value buffers of at least `tokens` places, kept between generations."""

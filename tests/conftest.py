@@ -117,7 +117,9 @@ class Scripted:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(i) for i in ids)
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         return np.zeros(len(tokens), np.float32)
 
     def generate(
@@ -128,6 +130,8 @@ class Scripted:
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         for place, character in enumerate(self.answer):
             if self.fail and place > 5:
@@ -153,6 +157,8 @@ class Endless(Scripted):
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         try:
             for character in itertools.cycle(self.answer):

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,16 @@ class Batched:
     apart: bool = False
     written: dict[Prompt, list[int]] = field(default_factory=dict)
     noted: dict[Prompt, Noted] = field(default_factory=dict)
-    lengths: list[int] = field(default_factory=list)
 
     def encode(self, text: str) -> list[int]:
-        ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        self.lengths.append(len(ids))
-        return ids
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         raise NotImplementedError("only whole answers are asked for")
 
     def generate(
@@ -85,11 +85,13 @@ class Batched:
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         assert first_veto is not None
         key = (tuple(ids), round(first_veto[1], 6))
         if key not in self.written:
-            self.noted[key] = Noted(first_veto, _blocks(self.lengths[:-1], len(ids)))
+            self.noted[key] = Noted(first_veto, _blocks(blocks, len(ids)))
         for token in self.written.get(key, []):
             yield Step(token, 1.0)
 
@@ -154,15 +156,9 @@ class Batched:
 
 
 def _blocks(lengths: Sequence[int], total: int) -> tuple[tuple[int, int], ...]:
-    """The last encoded texts that make up a prompt of `total` tokens, as (begin, end)."""
-    found: list[tuple[int, int]] = []
-    end = total
-    for length in reversed(lengths):
-        found.append((end - length, end))
-        end -= length
-        if end == 0:
-            return tuple(reversed(found))
-    raise AssertionError("the prompt is not a row of encoded blocks")
+    """The blocks that make up a prompt of `total` tokens, as (begin, end)."""
+    ends = [*accumulate(lengths), total]
+    return tuple(zip([0, *ends], ends, strict=False))
 
 
 def ask(agent: Agent, cases: Sequence[Case]) -> list[Scored]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from featherdesk.agent.engine import Agent
-from featherdesk.agent.prompt import REFUSAL
+from featherdesk.agent.prompt import END_OF_TURN, REFUSAL
 from featherdesk.agent.types import Author, HandoffReason, RouteKind, Turn
 
 ASKED = "when will my package arrive?"
@@ -144,7 +144,8 @@ def test_tokens_are_counted_and_none_are_where_no_model_is_asked(
 ) -> None:
     agent = agent_of(GOOD)
     reply = agent.reply(ASKED)
-    read = [text for text in agent.generator.seen if text != REFUSAL]  # type: ignore[union-attr]
+    seen = agent.generator.seen  # type: ignore[union-attr]
+    read = [text for text in seen if text != REFUSAL and not text.endswith(GOOD + END_OF_TURN)]
     assert reply.prompt_tokens == sum(map(len, read))
     assert reply.tokens == len(GOOD)
     curated = agent.reply("hello")

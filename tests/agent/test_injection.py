@@ -278,7 +278,9 @@ class Obedient:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(i) for i in ids)
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         return np.zeros(len(tokens), np.float32)
 
     def generate(
@@ -289,6 +291,8 @@ class Obedient:
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         for character in self.says:
             yield Step(ord(character), 1.0)

@@ -43,7 +43,9 @@ class Doubting:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(i) for i in ids)
 
-    def first(self, ids: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float32]:
+    def first(
+        self, ids: Sequence[int], tokens: Sequence[int], blocks: Sequence[int] = ()
+    ) -> NDArray[np.float32]:
         prompt = self.decode(ids)
         question = prompt.rpartition("Customer: ")[2].partition("<|im_end|>")[0]
         asked, answer = _ENTRY.findall(prompt)[0]
@@ -60,6 +62,8 @@ class Doubting:
         deadline: float,
         stopped: Callable[[], bool],
         first_veto: tuple[int, float] | None = None,
+        blocks: Sequence[int] = (),
+        sources: Sequence[Sequence[int]] = (),
     ) -> Iterator[Step]:
         assert first_veto is not None
         assert first_veto[1] > 1  # whether it refuses is measured apart

@@ -85,3 +85,29 @@ def test_a_folder_that_does_not_tell_its_angles_reads_everything(
     told = generator.first(IDS, range(50), LENGTHS)
     assert np.allclose(told, OnnxGenerator(tmp_path / "g", 1).first(IDS, range(50)))
     assert len(store) == 0
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_guesses_change_no_answer(stored: bool, talkative: Path, tmp_path: Path) -> None:
+    export(talkative, tmp_path / "g", Quantization("fp32"))
+
+    def says(sources: list[list[int]]) -> tuple[list[int], int]:
+        generator = OnnxGenerator(tmp_path / "g", 1, store=BlockStore(10**8) if stored else None)
+        calls = []
+        forward = generator._forward
+        generator._forward = lambda *told: calls.append(told) or forward(*told)  # type: ignore[method-assign]
+        steps = generator.generate(
+            IDS,
+            max_tokens=24,
+            deadline=time.monotonic() + 60,
+            stopped=lambda: False,
+            blocks=LENGTHS,
+            sources=sources,
+        )
+        return [step.token for step in steps], len(calls)
+
+    plain, steps = says([])
+    assert len(plain) > 8
+    for sources in ([plain], [[1, 2, 3], plain[3:]], [plain[:6] + [5] * 6], [[9] * 40]):
+        assert says([list(source) for source in sources])[0] == plain
+    assert says([plain])[1] < steps - 4
