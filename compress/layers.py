@@ -26,6 +26,8 @@ __all__ = ["RemoveLayers", "block_influence", "greedy_order", "without_layers"]
 _PROBES = 4
 """Batches of four sequences to measure the effect of a removal on."""
 
+_TRIED = 3
+
 
 @dataclass(frozen=True, slots=True)
 class RemoveLayers:
@@ -130,20 +132,25 @@ def block_influence(model: Any, probes: Sequence[Batch]) -> list[float]:
 def greedy_order(
     model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
 ) -> list[tuple[int, float]]:
-    """Layers in the order of removal, each with the divergence (nats a token) once it is gone."""
+    """Layers in the order of removal, each with the divergence (nats a token) once it is gone.
+
+    Every layer is tried once; then only those that did best, three for each that is to go.
+    """
     wanted = answers(model, probes)
     kept = list(range(len(layers_of(model))))
     everything = list(layers_of(model))
+    tried = kept
     order: list[tuple[int, float]] = []
     rounds = track(range(remove), "removing layers") if progress else range(remove)
-    for _ in rounds:
+    for done in rounds:
         losses = {}
-        for layer in kept:
+        for layer in tried:
             _install(model, [everything[n] for n in kept if n != layer])
             losses[layer] = mean_divergence(model, probes, wanted)
         worst = min(losses, key=losses.__getitem__)
-        kept.remove(worst)
-        order.append((worst, losses[worst]))
+        kept = [layer for layer in kept if layer != worst]
+        order.append((worst, losses.pop(worst)))
+        tried = sorted(losses, key=losses.__getitem__)[: _TRIED * (remove - done - 1)]
     _install(model, everything)
     return order
 
