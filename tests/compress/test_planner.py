@@ -32,6 +32,8 @@ from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
 from safetensors.torch import load_file, save_file
 
+from .conftest import kin
+
 WANTED = candidates(30, 49152, 2)
 
 
@@ -405,10 +407,12 @@ def test_a_trial_that_was_never_written_down_is_healed_once_in_the_next_run(
     assert sources == [shop.task.parent, shop.task.parent, mine._weights(one, 1)]
 
 
-def test_texts_alone_are_enough_to_plan_with(shop: Workshop, tmp_path: Path) -> None:
+def test_texts_alone_are_enough_to_plan_with(shop: Workshop, tiny: Path, tmp_path: Path) -> None:
+    """Asked is what ships; in bytes that needs room."""
+    roomy = kin("llama", tiny, tmp_path / "model", max_position_embeddings=4096)
     texts = tuple(f"Parcel {n} takes {n} days." for n in range(30))
-    task = replace(shop.task, material=Material((), (), texts))
-    mine = replace(shop, folder=tmp_path, task=task)
+    task = replace(shop.task, parent=roomy, material=Material((), (), texts))
+    mine = replace(shop, folder=tmp_path / "plan", task=task, users=1)
     assert mine.measure(UNCOMPRESSED, 0, 0.0).first_ms > 0
     assert mine.measure(Candidate(layers=1), 1, 0.001).result
 
