@@ -17,7 +17,7 @@ from ..agent.errors import FeatherdeskError
 from ..agent.progress import track
 from .architecture import layers_of
 from .forward import Batch, batch_of, hidden
-from .material import batches, encoded
+from .material import LENGTH, batches, encoded
 from .model import load_tokenizer
 from .steps import Task
 
@@ -38,7 +38,8 @@ def probes_of(source: Path, task: Task, count: int, *, needed: bool = True) -> l
     probes = [batch_of(group) for group in islice(batches(sequences, 4, task.seed), count)]
     if needed and not probes:
         raise FeatherdeskError(
-            "no calibration data: name a FAQ, rows or texts to measure the importance on"
+            "no calibration data to measure the importance on: name a FAQ, texts, or rows of at "
+            f"most {LENGTH} tokens"
         )
     return probes
 

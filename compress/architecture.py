@@ -17,7 +17,15 @@ from ..agent.errors import CatalogError, FeatherdeskError
 from .compact import is_compact
 from .model import write_atomically
 
-__all__ = ["SUPPORTED", "Shape", "layers_of", "open_model", "save_model", "shape_of"]
+__all__ = [
+    "SUPPORTED",
+    "Shape",
+    "configure",
+    "layers_of",
+    "open_model",
+    "save_model",
+    "shape_of",
+]
 
 SUPPORTED = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 
@@ -124,6 +132,13 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 def layers_of(model: Any) -> torch.nn.ModuleList:
     """The decoder layers, first to last."""
     return model.get_decoder().layers
+
+
+def configure(model: Any, **values: int) -> None:
+    """Set values in the configurations of a causal LM and of its decoder, which may be two."""
+    for config in (model.config, model.get_decoder().config):
+        for name, value in values.items():
+            setattr(config, name, value)
 
 
 def save_model(model: Any, source: Path, out: Path) -> None:

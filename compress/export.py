@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..agent.errors import ConfigError
-from .architecture import shape_of
+from .architecture import Shape, shape_of
 from .cache_scales import cache_scales
 from .damage import finer_layers
 from .graph import build_graph
@@ -42,6 +42,21 @@ class ExportFast(Quantization):
         Quantization.__post_init__(self)
         if self.mixed < 0 or (self.mixed and (self.finer or self.precision != "int4")):
             raise ConfigError("mixed counts the int8 layers of an int4 model; leave finer out")
+
+    def fits(self, shape: Shape) -> Shape:
+        """The shape it leaves: the same.
+
+        Raises:
+            FeatherdeskError: the model lacks layers that are to be finer, or this machine cannot
+                run the graph.
+        """
+        self.check(shape.layers)
+        if self.mixed > shape.layers:
+            raise ConfigError(
+                f"export: mixed = {self.mixed}, but the model has {shape.layers} layers"
+            )
+        check_device(self)
+        return shape
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write model.onnx, genai_config.json, tokenizer.json and parity.json."""

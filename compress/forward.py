@@ -20,7 +20,6 @@ __all__ = [
     "batch_of",
     "divergence",
     "divergences",
-    "effect_on_answers",
     "hidden",
     "hidden_through",
     "log_probabilities",
@@ -155,13 +154,6 @@ def mean_divergence(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.
     with mixed():
         found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
     return sum(found) / len(found)
-
-
-def effect_on_answers(
-    model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]
-) -> float | None:
-    """`mean_divergence` as a step tells it; None without probes."""
-    return round(mean_divergence(model, probes, wanted), 5) if probes else None
 
 
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:

@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..agent.errors import FeatherdeskError, MissingExtraError
 from .planner import Budget, Plan
+
+if TYPE_CHECKING:
+    from .material import Material
 
 __all__ = ["plan"]
 
@@ -83,10 +87,11 @@ def _run(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     wanted = planner.candidates(shape.layers, shape.vocabulary, cores)
-    journal = FileJournal(folder / "journal.jsonl", _identity(parent, calibration, budget, seed))
+    identity = _identity(parent, subject.material, budget, seed)
+    journal = FileJournal(folder / "journal.jsonl", identity)
     with _progress() as (tell, notify):
         workshop = Workshop(
-            folder=folder,
+            folder=folder / identity,
             task=Task(parent, subject.material, folder / "work", tell, seed, progress=False),
             users=budget.users,
             threads=cores,
@@ -131,13 +136,11 @@ def _summary(found: Plan, folder: Path, table: str) -> str:
     return "\n".join(lines)
 
 
-def _identity(parent: Path, calibration: Path | None, budget: Budget, seed: int) -> str:
+def _identity(parent: Path, material: "Material", budget: Budget, seed: int) -> str:
     """What a measurement is of: model, questions and load."""
-    from ..agent.artifacts import sha256_of
+    from .steps import identity_of
 
-    weights = sorted((*parent.glob("*.json"), *parent.glob("*.safetensors")))
-    parts = [sha256_of(path) for path in (*weights, *([calibration] if calibration else []))]
-    told = " ".join([*parts, str(budget.users), str(seed)])
+    told = f"{identity_of(parent)} {material.digest()} {budget.users} {seed}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

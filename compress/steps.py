@@ -87,15 +87,15 @@ def run_steps(
     """Run steps in order from `source`; folders lie in `work` as `01-layers`, `02-heal`, ...
 
     Started again after an interruption, it goes on behind the last whole step, as long as source,
-    calibration data, settings and order are the same. `after` is called behind every step, run or
-    kept.
+    parent, calibration data, settings and order are the same. `after` is called behind every step,
+    run or kept.
 
     Raises:
         FeatherdeskError: a step failed, or cannot fit what the steps before it leave; the latter
             is said before any of them starts.
     """
     check_fit(named, source)
-    key = _hash(identity_of(source), task.material.digest())
+    key = _hash(identity_of(source), identity_of(task.parent), task.material.digest())
     folder = source
     finished = []
     for number, (name, step) in enumerate(named, start=1):

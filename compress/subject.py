@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..agent.artifacts import Manifest, sha256_of
+from ..agent.artifacts import Manifest
 from ..agent.catalog import local_folder
 from ..agent.errors import ArtifactError, ConfigError
 from ..agent.generators import adapter_folder, card, check_adapter
@@ -16,6 +16,7 @@ from .architecture import shape_of
 from .assemble import assemble_base
 from .material import Material, bot_material, load_material, shipped_material
 from .model import merge
+from .steps import identity_of
 from .trial import entries_of
 
 __all__ = ["Subject", "find_subject"]
@@ -89,7 +90,7 @@ def _merged(base: str, adapter: Path | None, work: Path, notify: Callable[[str],
     if adapter is None:
         return folder
     check_adapter(base, adapter)
-    target = work / f"parent-{sha256_of(adapter / 'adapter_model.safetensors')[:12]}"
+    target = work / f"parent-{identity_of(folder)[:12]}-{identity_of(adapter)[:12]}"
     if not (target / "config.json").exists():
         notify(f"merging {adapter.name}")
         merge(folder, adapter, target)

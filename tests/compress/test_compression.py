@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from featherdesk.compress.compression import bot_with, compress, finish, work_fo
 from featherdesk.compress.recipe import load_recipe, shipped
 from featherdesk.compress.subject import find_subject
 from featherdesk.compress.trial import entries_of
+from safetensors.torch import load_file, save_file
 
 from .conftest import kin
 
@@ -157,6 +159,29 @@ def test_what_is_neither_bot_nor_model_is_told(tmp_path: Path) -> None:
         find_subject("nothing", tmp_path / "w")
     with pytest.raises(ConfigError, match="name the bot folder"):
         find_subject("models/sample/bot.toml", tmp_path / "w")
+
+
+def test_a_merged_parent_is_of_its_own_base_and_adapter(
+    tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    base, own = tmp_path / "base", tmp_path / "own"
+    shutil.copytree(tiny, base)
+    shutil.copytree(adapter, own)
+
+    def parent() -> Path:
+        return find_subject(str(base), tmp_path / "w", adapter=str(own)).parent
+
+    first = parent()
+    assert parent() == first
+    settings = json.loads((own / "adapter_config.json").read_text())
+    (own / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 1}))
+    second = parent()
+    kept = load_file(base / "model.safetensors")
+    save_file({k: v * 1.5 for k, v in kept.items()}, base / "model.safetensors", {"format": "pt"})
+    third = parent()
+    weights = [load_file(one / "model.safetensors") for one in (first, second, third)]
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert len({float(one[name].sum()) for one in weights}) == 3
 
 
 def test_every_shipped_recipe_can_be_read() -> None:

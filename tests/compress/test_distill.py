@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
+from featherdesk.agent.types import Entry
 from featherdesk.compress import distill as module
 from featherdesk.compress.architecture import open_model, shape_of
+from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.heads import PruneHeads
 from featherdesk.compress.layers import RemoveLayers
@@ -117,6 +119,10 @@ def test_a_checkpoint_of_another_model_or_settings_is_not_taken(
     RemoveLayers(1).run(lively, tmp_path / "other", task)
     _heal(tokens=4 * 2 * LENGTH).run(tmp_path / "other", tmp_path / "b", heard)
     _heal(tokens=4 * 2 * LENGTH, learning_rate=1e-3).run(tmp_path / "other", tmp_path / "c", heard)
+    retrained = replace(heard, parent=tmp_path / "b")
+    _heal(tokens=4 * 2 * LENGTH, learning_rate=1e-3).run(
+        tmp_path / "other", tmp_path / "d", retrained
+    )
     assert not any("going on" in text for text in said)
 
 
@@ -160,6 +166,18 @@ def test_nothing_to_learn_from_is_said(lively: Path, tmp_path: Path) -> None:
         _heal().run(lively, tmp_path / "out", task)
 
 
+@pytest.mark.parametrize("fits", [0, 1])
+def test_rows_that_are_all_too_long_end_it_at_once(lively: Path, tmp_path: Path, fits: int) -> None:
+    from .conftest import task_of
+
+    short = task_of(lively, tmp_path, 8).material.held[:fits]
+    asked = Question("when?", "9.")
+    long = Row((Entry("a", "q", "a " * LENGTH),), (asked,), "long", "t")
+    task = Task(lively, Material((long,), short), tmp_path, progress=False)
+    with pytest.raises(FeatherdeskError, match=f"no row has at most {LENGTH} tokens"):
+        _heal().run(lively, tmp_path / "out", task)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(
     pruned: tuple[Path, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +199,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         ({"tokens": 0}, "tokens must be at least 1"),
         ({"learning_rate": 2.0}, "learning_rate must be"),
         ({"general": 1.0}, "general is a share"),
+        ({"bits": 4, "block_size": 0}, "block_size must be one of 16, 32, 64, 128, not 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:

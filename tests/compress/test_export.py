@@ -10,9 +10,10 @@ import pytest
 from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import export as module
+from featherdesk.compress.architecture import shape_of
 from featherdesk.compress.export import ExportFast, Quantization, export, size_mb
 from featherdesk.compress.material import Material
-from featherdesk.compress.steps import Task
+from featherdesk.compress.steps import Task, check_fit
 
 from .conftest import kin
 
@@ -274,6 +275,15 @@ def test_finer_names_layers_that_the_model_has(tiny: Path, tmp_path: Path) -> No
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Quantization(**settings)
+
+
+def test_what_needs_a_gpu_is_said_before_any_step_runs(tiny: Path) -> None:
+    from featherdesk.compress.graph import has_cuda
+
+    if not has_cuda():
+        with pytest.raises(FeatherdeskError, match="runs on an NVIDIA GPU only"):
+            check_fit([("export", ExportFast("bf16", provider="cuda"))], tiny)
+    assert ExportFast("fp16", provider="cuda").fits(shape_of(tiny)) == shape_of(tiny)
 
 
 def _greedy(generator: OnnxGenerator, ids: Sequence[int], count: int) -> list[int]:
