@@ -159,10 +159,10 @@ def test_the_most_sensitive_layers_are_chosen_by_count_or_budget() -> None:
 
 def test_finer_layers_are_measured_on_the_tasks_material(tiny: Path, tmp_path: Path) -> None:
     task = Task(tiny, Material((), (), ("Fee 3 is £4.95. " * 4,)), tmp_path, progress=False)
-    (chosen,) = finer_layers(tiny, task, 1)
-    assert chosen in {0, 1}
-    assert finer_layers(tiny, task, 0) == ()
-    assert finer_layers(tiny, task, 2) == (0, 1)
+    (chosen,), sweep = finer_layers(tiny, task, 1)
+    assert sweep[chosen] == max(sweep)
+    assert finer_layers(tiny, task, 0) == ((), [])
+    assert finer_layers(tiny, task, 2) == ((0, 1), sweep)
     with pytest.raises(ConfigError, match="3 of 2 layers"):
         finer_layers(tiny, task, 3)
     with pytest.raises(ConfigError, match="needs calibration data"):
