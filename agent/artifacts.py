@@ -91,11 +91,11 @@ def sha256_of(path: Path) -> str:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Write manifest.json with the hashes of every file below `folder`."""
+    """Write manifest.json with the hashes of every file below `folder`; report/ may change."""
     files = {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json" and "report" not in path.parts
+        if path.is_file() and path.relative_to(folder).parts[0] not in {"manifest.json", "report"}
     }
     sealed = replace(manifest, files=files)
     text = json.dumps(asdict(sealed), indent=1, ensure_ascii=False)

@@ -63,9 +63,8 @@ def compress(
     from .recipe import load_recipe
 
     told = load_recipe(recipe)
-    for path in (*data, *([dev] if dev else [])):
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such test file")
+    if data or dev:
+        _check_tests(model, data, dev)
     done = run(model, told, out, adapter=adapter, calibration=calibration, seed=seed, notify=say)
     command = shlex.join(["featherdesk", *sys.argv[1:]])
     proof = prove(
@@ -88,6 +87,17 @@ def compress(
         raise GateError(
             f"{out} {proof.judgement.verdict.value}: {'; '.join(proof.judgement.reasons[:3])}"
         )
+
+
+def _check_tests(model: str, data: tuple[Path, ...], dev: Path | None) -> None:
+    """Read what the proof will read: a wrong row must not show after hours of work."""
+    from .commands import say
+    from .trial import check_tests, entries_of
+
+    bot = Path(model).expanduser()
+    if not (bot / "manifest.json").exists():
+        raise ConfigError(f"{model} is no bot folder: only a bot is asked --data and --dev")
+    check_tests(data, dev, entries_of(bot), say)
 
 
 def _result(out: Path, done: "Compressed", proof: "Proof") -> dict[str, Any]:

@@ -199,9 +199,9 @@ def choose_finer(
 
 def finer_layers(
     model: Path, task: Task, count: int, *, bits: int = 4, block_size: int = 32
-) -> tuple[int, ...]:
-    """The `count` layers of a model folder that `mixed` precision keeps finer, measured on the
-    task's material.
+) -> tuple[tuple[int, ...], list[float]]:
+    """The `count` layers of a model folder that `mixed` precision keeps finer, and the sweep (nats
+    a token, a layer each) that they were chosen by, on the task's material.
 
     Raises:
         FeatherdeskError: there are fewer layers, or nothing to measure on.
@@ -210,8 +210,8 @@ def finer_layers(
     if not 0 <= count <= shape.layers:
         raise ConfigError(f"asks to keep {count} of {shape.layers} layers finer")
     if not count:
-        return ()
+        return (), []
     probes = probes_of(model, task, _PROBES)
     opened = open_model(model)
     scores = layer_sweep(opened, probes, bits=bits, block_size=block_size, progress=task.progress)
-    return choose_finer(scores, count=count)
+    return choose_finer(scores, count=count), scores

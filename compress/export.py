@@ -61,13 +61,13 @@ class ExportFast(Quantization):
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write model.onnx, genai_config.json, tokenizer.json and parity.json."""
         texts = tuple(itertools.islice(task.material.passages(), _PASSAGES)) if self.kv else ()
-        finer = (
-            finer_layers(source, task, self.mixed, block_size=self.block_size)
-            if self.mixed
-            else self.finer
-        )
+        finer, sweep = self.finer, list[float]()
+        if self.mixed:
+            finer, sweep = finer_layers(source, task, self.mixed, block_size=self.block_size)
         parity = export(source, out, replace(self, finer=finer, mixed=0), texts=texts)
-        return {"size_mb": size_mb(out), "parity": asdict(parity), "finer": list(finer)}
+        told = {"size_mb": size_mb(out), "parity": asdict(parity), "finer": list(finer)}
+        moved = {str(layer): float(f"{nats:.3g}") for layer, nats in enumerate(sweep)}
+        return {**told, "layer_sweep": moved} if moved else told
 
 
 def export(

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..agent.errors import FeatherdeskError
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
-from .damage import damage_map
+from .damage import GROUPS, damage_map
 from .export import ExportFast, Quantization, export, size_mb
 from .gate import Judgement, run_gate, store
 from .material import shipped_material
@@ -184,7 +184,7 @@ def _kind(answer: Answer) -> str:
 
 
 def _judged_damage(judgement: Judgement | None) -> Damage:
-    """The gate's losses of the model's own words, in points, by kind, language and category."""
+    """The gate's losses of the model's own words, in points, by each of the map's groups."""
     if judgement is None or not judgement.pairs:
         return {}
     told = damage_map([a for a, _ in judgement.pairs], {"result": [b for _, b in judgement.pairs]})
@@ -193,7 +193,7 @@ def _judged_damage(judgement: Judgement | None) -> Damage:
             row.name: {step: round(100 * share, 1) for step, share in row.lost.items()}
             for row in told.of(group)
         }
-        for group in ("kind", "language", "category")
+        for group in GROUPS
         if told.of(group)
     }
 

@@ -7,7 +7,7 @@ was pruned and not healed afterwards is not a result: such a recipe is refused.
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -30,8 +30,10 @@ class Margins:
 
     @property
     def wider(self) -> bool:
-        """Whether they allow more than the defaults."""
-        return (self.loss, self.estimate, self.fallback) != (2.0, 1.0, 2.0)
+        """Whether one of them allows more than the default does."""
+        return any(
+            told > usual for told, usual in zip(astuple(self), astuple(Margins()), strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

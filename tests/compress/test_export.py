@@ -245,7 +245,10 @@ def test_finer_layers_are_int8_among_int4_ones(tiny: Path, tmp_path: Path) -> No
 def test_mixed_finds_the_layers_to_keep_finer_itself(tiny: Path, tmp_path: Path) -> None:
     task = Task(tiny, Material((), (), ("Delivery takes 3 days.",)), tmp_path, progress=False)
     told = ExportFast(mixed=1).run(tiny, tmp_path / "g", task)
-    assert len(told["finer"]) == 1
+    (chosen,) = told["finer"]
+    assert sorted(told["layer_sweep"]) == ["0", "1"]
+    assert told["layer_sweep"][str(chosen)] == max(told["layer_sweep"].values()) > 0
+    assert "layer_sweep" not in ExportFast().run(tiny, tmp_path / "plain", task)
     kept = json.loads((tmp_path / "g" / "parity.json").read_text())["quantization"]
     assert kept["finer"] == told["finer"]
     with pytest.raises(ConfigError, match="leave finer out"):

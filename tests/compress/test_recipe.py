@@ -1,4 +1,4 @@
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -137,3 +137,11 @@ def test_wider_margins_are_seen(tmp_path: Path) -> None:
     told = _load(tmp_path, EXPORT + "[gate]\nloss = 3\n").margins
     assert told.wider
     assert told.loss == 3.0
+
+
+@pytest.mark.parametrize("name", ["loss", "estimate", "fallback"])
+def test_narrower_margins_are_not_wider(tmp_path: Path, name: str) -> None:
+    assert not _load(tmp_path, EXPORT + f"[gate]\n{name} = 0.5\n").margins.wider
+    mixed = _load(tmp_path, EXPORT + f"[gate]\n{name} = 0.5\n").margins
+    other = {"loss", "estimate", "fallback"} - {name}
+    assert replace(mixed, **dict.fromkeys(other, 5.0)).wider
