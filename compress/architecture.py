@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..agent.errors import CatalogError, FeatherdeskError
+from ..agent.resources import out_of_memory
 from .compact import is_compact
 from .model import write_atomically
 
@@ -106,7 +107,7 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
             output_loading_info=True,
         )
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "not enough memory" in str(error):
+        if out_of_memory(error):
             raise FeatherdeskError(
                 f"{folder} does not fit into memory; close other programs, or take a smaller model"
             ) from None

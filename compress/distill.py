@@ -7,7 +7,6 @@ rounded as the export will round them (quantization-aware, straight-through: arX
 Knows nothing of how the model was pruned.
 """
 
-import json
 import math
 import random
 import time
@@ -19,17 +18,18 @@ from typing import Any, ClassVar
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
 from .architecture import open_model, save_model
+from .checkpoint import load_checkpoint, save_checkpoint
+from .compiler import can_compile
 from .dataset import Encoded
 from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
 from .general import general_text
 from .material import LENGTH, batches, encoded
 from .methods import LINEAR, has_bf16
-from .model import load_tokenizer, write_atomically
+from .model import load_tokenizer
 from .rounding import rounded_weights
 from .sharing import tie, untie
 from .sparsity import keep_zeros, zeros_of
@@ -127,7 +127,7 @@ class _Run:
 
     def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
         self.config, self.task, self.device = config, task, device
-        self.checkpoint = task.scratch / "heal"
+        self.checkpoint = task.scratch / "heal" / "checkpoint.safetensors"
         self.made_from = f"{identity_of(source)} {task.material.digest()} {task.seed}"
         tokenizer = load_tokenizer(source)
         told, known = general_text(task.material.texts, task.seed)
@@ -154,7 +154,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
-        if config.compiled:
+        if config.compiled and can_compile(task.notify):
             self._inner().get_decoder().compile(dynamic=False)
             self.parent.get_decoder().compile(dynamic=False)
         self.total = max(1, round(config.tokens / (config.batch * config.accumulate * LENGTH)))
@@ -318,21 +318,15 @@ class _Run:
             tensors[f"weight/{number}"] = weight.detach().cpu().contiguous()
             for key, value in self.optimizer.state[weight].items():
                 tensors[f"{key}/{number}"] = value.detach().cpu().contiguous()
-
-        def write(folder: Path) -> None:
-            save_file(tensors, folder / "state.safetensors")
-            (folder / "state.json").write_text(json.dumps(state))
-
-        write_atomically(self.checkpoint, write)
+        save_checkpoint(self.checkpoint, tensors, state)
 
     def _resume(self) -> None:
-        described = self.checkpoint / "state.json"
-        if not described.exists():
+        kept = load_checkpoint(self.checkpoint)
+        if kept is None:
             return
-        state = json.loads(described.read_text())
+        tensors, state = kept
         if (state["config"], state.get("made_from")) != (asdict(self.config), self.made_from):
             return
-        tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
             for number, weight in enumerate(self.weights):
                 weight.copy_(tensors[f"weight/{number}"])
@@ -354,7 +348,7 @@ class _Run:
         """Remove the checkpoint: the result is whole."""
         import shutil
 
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
 
 def _evened(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,17 +3,17 @@
 Knows nothing of training or of export formats.
 """
 
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
+from ..agent.artifacts import atomic_folder
 from ..agent.errors import CatalogError, FeatherdeskError
 
 __all__ = ["load_model", "load_tokenizer", "merge", "write_atomically"]
@@ -92,14 +92,13 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
 
 
 def write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a new folder beside `folder` and put it in its place in one step."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    fresh.chmod(0o755)
-    try:
-        write(fresh)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    """Let `write` fill a new folder that takes the place of `folder`, as in `atomic_folder`.
+
+    Raises:
+        FeatherdeskError: the disk is full or the place cannot be written.
+    """
+    with atomic_folder(folder) as fresh:
+        try:
+            write(fresh)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(str(error)) from None

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import os
 import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from ..agent.errors import FeatherdeskError, MissingExtraError
+from ..agent.errors import FeatherdeskError
+from .commands import GRAPH, needs_train
+from .destination import JOURNAL, check_destination
 from .planner import Budget, Plan
 
 __all__ = ["plan"]
@@ -52,10 +52,9 @@ def plan(
     the minutes that were left. `featherdesk compress MODEL --recipe DIR/plan.toml` makes the pick.
     """
     budget = Budget(max_mb, max_ms, users, minutes)
-    for package in ("torch", "transformers"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+    needs_train(*GRAPH, "matplotlib")
     folder = out or Path(f"{Path(model).name}-plan")
+    check_destination(folder, model, calibration)
     told, text = _run(model, budget, folder, calibration, adapter, seed)
     click.echo(json.dumps(told) if as_json else text)
     if told["pick"] is None:
@@ -66,6 +65,7 @@ def _run(
     model: str, budget: Budget, folder: Path, calibration: Path | None, adapter: str, seed: int
 ) -> tuple[dict[str, object], str]:
     """Plan, and write the files; what --json prints, and the table."""
+    from ..agent.engine import available_cores
     from . import planner
     from .architecture import shape_of
     from .commands import say
@@ -77,13 +77,13 @@ def _run(
     subject = find_subject(
         model, folder / "model", adapter=adapter, calibration=calibration, rows=_ROWS, notify=say
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JOURNAL).touch()
     parent = subject.parent
     shape = shape_of(parent)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     wanted = planner.candidates(shape.layers, shape.vocabulary, cores)
-    journal = FileJournal(folder / "journal.jsonl", _identity(parent, calibration, budget, seed))
+    journal = FileJournal(folder / JOURNAL, _identity(parent, calibration, budget, seed))
     with _progress() as (tell, notify):
         workshop = Workshop(
             folder=folder,
