@@ -57,8 +57,8 @@ def compress(
 
     needs_train(*GRAPH, "matplotlib")
     from ..agent.generators import adapter_folder
-    from .compression import finish, places, work_folder
     from .compression import compress as run
+    from .compression import finish, places, work_folder
     from .destination import check_destination
     from .noninferiority import Verdict
     from .proof import prove

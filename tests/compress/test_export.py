@@ -10,8 +10,9 @@ import pytest
 from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import export as module
-from featherdesk.compress.export import ExportFast, Quantization, export, size_mb
+from featherdesk.compress.export import ExportFast, Quantization, export
 from featherdesk.compress.material import Material
+from featherdesk.compress.measure import size_mb
 from featherdesk.compress.steps import Task
 
 from .conftest import kin
