@@ -154,8 +154,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
         raise FeatherdeskError(
-            f"{target} cannot be written: {error}; free space, and run the same command again"
+            f"{target} cannot be written: {error.strerror or error}{file}; free space, and run the "
+            "same command again"
         ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
