@@ -139,7 +139,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise FeatherdeskError(f"{target} cannot be written: {error.strerror}") from None
+        raise FeatherdeskError(
+            f"{target} cannot be written: {error.strerror}; see to its permissions or choose "
+            "another place"
+        ) from None
     fresh.chmod(0o755)
     try:
         yield fresh
@@ -151,9 +154,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
         raise FeatherdeskError(
-            f"{target} cannot be written: {error.strerror or error}; free space or choose another "
-            "place, and run the same command again: finished steps are kept"
+            f"{target} cannot be written: {error.strerror or error}{file}; free space, and run the "
+            "same command again"
         ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

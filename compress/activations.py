@@ -16,7 +16,7 @@ import torch
 from ..agent.errors import FeatherdeskError
 from ..agent.progress import track
 from .architecture import layers_of
-from .forward import Batch, batch_of, hidden
+from .forward import Batch, batch_of, hidden, states_of
 from .material import LENGTH, batches, encoded
 from .model import load_tokenizer
 from .steps import Task
@@ -61,7 +61,8 @@ def walk(
                 layer(state, **given[number])
         yield layer, watch.means()
         states = [
-            _first(layer(state, **given[number])) for state, given in zip(states, told, strict=True)
+            states_of(layer(state, **given[number]))
+            for state, given in zip(states, told, strict=True)
         ]
 
 
@@ -122,7 +123,3 @@ def _watched(layer: torch.nn.Module, names: Sequence[str]) -> Iterator[_Watch]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _first(out: Any) -> torch.Tensor:
-    return torch.as_tensor(out[0] if isinstance(out, tuple) else out)

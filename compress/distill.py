@@ -7,7 +7,6 @@ rounded as the export will round them (quantization-aware, straight-through: arX
 Knows nothing of how the model was pruned.
 """
 
-import json
 import math
 import random
 import time
@@ -19,17 +18,18 @@ from typing import Any, ClassVar
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
 from .architecture import open_model, save_model
+from .checkpoint import load_checkpoint, save_checkpoint
+from .compiler import can_compile
 from .dataset import Encoded
 from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
 from .lessons import lessons_of
 from .material import LENGTH, batches
 from .methods import LINEAR, has_bf16
-from .model import load_tokenizer, write_atomically
+from .model import load_tokenizer
 from .precision import BLOCKS
 from .rounding import rounded_weights
 from .settings import at_least, one_of
@@ -127,7 +127,7 @@ class _Run:
 
     def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
         self.config, self.task, self.device = config, task, device
-        self.checkpoint = task.scratch / "heal"
+        self.checkpoint = task.scratch / "heal" / "checkpoint.safetensors"
         names = (identity_of(source), identity_of(task.parent), task.material.digest())
         self.made_from = " ".join([*names, str(task.seed)])
         tokenizer = load_tokenizer(source)
@@ -151,7 +151,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
-        if config.compiled:
+        if config.compiled and can_compile(task.notify):
             self._inner().get_decoder().compile(dynamic=False)
             self.parent.get_decoder().compile(dynamic=False)
         self.total = max(1, round(config.tokens / (config.batch * config.accumulate * LENGTH)))
@@ -315,21 +315,15 @@ class _Run:
             tensors[f"weight/{number}"] = weight.detach().cpu().contiguous()
             for key, value in self.optimizer.state[weight].items():
                 tensors[f"{key}/{number}"] = value.detach().cpu().contiguous()
-
-        def write(folder: Path) -> None:
-            save_file(tensors, folder / "state.safetensors")
-            (folder / "state.json").write_text(json.dumps(state))
-
-        write_atomically(self.checkpoint, write)
+        save_checkpoint(self.checkpoint, tensors, state)
 
     def _resume(self) -> None:
-        described = self.checkpoint / "state.json"
-        if not described.exists():
+        kept = load_checkpoint(self.checkpoint)
+        if kept is None:
             return
-        state = json.loads(described.read_text())
+        tensors, state = kept
         if (state["config"], state.get("made_from")) != (asdict(self.config), self.made_from):
             return
-        tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
             for number, weight in enumerate(self.weights):
                 weight.copy_(tensors[f"weight/{number}"])
@@ -351,7 +345,7 @@ class _Run:
         """Remove the checkpoint: the result is whole."""
         import shutil
 
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
 
 def _evened(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

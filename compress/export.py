@@ -15,14 +15,16 @@ from ..agent.errors import ConfigError
 from .architecture import Shape, shape_of
 from .cache_scales import cache_scales
 from .damage import finer_layers
+from .destination import PARITY
 from .graph import build_graph
+from .measure import size_mb
 from .model import write_atomically
 from .nbits import round_graph
 from .parity import PROMPTS, Parity, check_device, compare, judge
 from .precision import Precision, Quantization
 from .steps import Task
 
-__all__ = ["ExportFast", "Parity", "Precision", "Quantization", "export", "size_mb"]
+__all__ = ["ExportFast", "Parity", "Precision", "Quantization", "export"]
 
 _PASSAGES = 48
 
@@ -96,7 +98,7 @@ def export(
         parity.append(compare(model, folder, plan, prompts or PROMPTS))
         judge(parity[0], plan)
         told = {**asdict(parity[0]), "quantization": asdict(plan)}
-        (folder / "parity.json").write_text(json.dumps(told, indent=1))
+        (folder / PARITY).write_text(json.dumps(told, indent=1))
 
     write_atomically(out, write)
     return parity[0]
@@ -106,8 +108,3 @@ def _build(model: Path, out: Path, plan: Quantization, texts: Sequence[str]) -> 
     build_graph(model, out, plan, cache_scales(model, texts) if plan.kv else None)
     if plan.rounds:
         round_graph(out / "model.onnx", plan)
-
-
-def size_mb(folder: Path) -> float:
-    """What the files of a folder take, in MB (10^6 bytes)."""
-    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 2)

@@ -25,6 +25,7 @@ __all__ = [
     "log_probabilities",
     "mean_divergence",
     "mixed",
+    "states_of",
 ]
 
 STRIDE = 64
@@ -108,7 +109,7 @@ def hidden_through(model: Any, batch: Batch) -> list[torch.Tensor]:
     decoder = model.get_decoder()
     found: list[torch.Tensor] = []
     hooks = [
-        layer.register_forward_hook(lambda _m, _i, out: found.append(_first(out)))
+        layer.register_forward_hook(lambda _m, _i, out: found.append(states_of(out)))
         for layer in decoder.layers
     ]
     hooks.append(
@@ -168,5 +169,6 @@ def _computes_in(module: torch.nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
 
 
-def _first(out: Any) -> torch.Tensor:
+def states_of(out: Any) -> torch.Tensor:
+    """What a decoder layer leaves: the first of the things it returns, where they are many."""
     return torch.as_tensor(out[0] if isinstance(out, tuple) else out)

@@ -3,9 +3,7 @@
 Knows nothing of training or of export formats.
 """
 
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
+from ..agent.artifacts import atomic_folder
 from ..agent.errors import CatalogError, FeatherdeskError
+from ..agent.resources import out_of_memory
 
 __all__ = ["load_model", "load_tokenizer", "merge", "read_weights", "write_atomically"]
 
@@ -65,7 +65,7 @@ def read_weights(folder: Path, **options: Any) -> Any:
             folder, local_files_only=True, output_loading_info=True, **options
         )
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "not enough memory" in str(error):
+        if out_of_memory(error):
             raise FeatherdeskError(
                 f"{folder} does not fit into memory; close other programs, or take a smaller model"
             ) from None
@@ -142,14 +142,13 @@ def _adapted(base: Path, adapter: Path) -> Any:
 
 
 def write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a new folder beside `folder` and put it in its place in one step."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    fresh.chmod(0o755)
-    try:
-        write(fresh)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    """Let `write` fill a new folder that takes the place of `folder`, as in `atomic_folder`.
+
+    Raises:
+        FeatherdeskError: the disk is full or the place cannot be written.
+    """
+    with atomic_folder(folder) as fresh:
+        try:
+            write(fresh)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(str(error)) from None

@@ -27,11 +27,15 @@ ROWS = 9000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None."""
+    """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None.
+
+    `base` is the catalogue id or the folder that the parent was made from.
+    """
 
     parent: Path
     material: Material
     bot: Path | None = None
+    base: str = ""
 
 
 def find_subject(
@@ -68,10 +72,11 @@ def find_subject(
     parent = _merged(base, chosen, work, notify)
     shape_of(parent)
     if calibration is not None:
-        return Subject(parent, load_material(calibration), bot)
+        return Subject(parent, load_material(calibration), bot, base)
     if bot is not None:
-        return Subject(parent, bot_material(list(entries_of(bot).values()), rows), bot)
-    return Subject(parent, shipped_material(rows), None)
+        material = bot_material(list(entries_of(bot).values()), rows)
+        return Subject(parent, material, bot, base)
+    return Subject(parent, shipped_material(rows), None, base)
 
 
 def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:

@@ -220,7 +220,7 @@ class FileJournal:
         """Append one line."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"identity": self._identity, **asdict(trial)})
-        cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        cut = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(("\n" if cut else "") + line + "\n")
 

@@ -113,7 +113,7 @@ def test_a_checkpoint_of_another_model_or_settings_is_not_taken(
     monkeypatch.setattr(module, "_SAVE_EVERY", 2)
     monkeypatch.setattr(module._Run, "forget", lambda self: None)
     _heal(tokens=4 * 2 * LENGTH).run(source, tmp_path / "a", task)
-    assert (task.scratch / "heal" / "state.json").exists()
+    assert (task.scratch / "heal" / "checkpoint.safetensors").exists()
     said: list[str] = []
     heard = replace(task, notify=said.append)
     RemoveLayers(1).run(lively, tmp_path / "other", task)
@@ -150,6 +150,19 @@ def test_layers_that_share_weights_still_do(lively: Path, tmp_path: Path) -> Non
     told = _heal(tokens=6 * 2 * LENGTH).run(tmp_path / "s", tmp_path / "out", task)
     assert told["after"]["divergence"] < told["before"]["divergence"]
     assert len(tie(open_model(tmp_path / "out"))) == 3
+
+
+def test_without_a_compiler_it_heals_uncompiled(
+    lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from .conftest import task_of
+
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    said: list[str] = []
+    task = replace(task_of(lively, tmp_path), notify=said.append)
+    told = _heal(tokens=1, compiled=True).run(lively, tmp_path / "out", task)
+    assert told["steps"] == 1
+    assert sum("no C++ compiler" in text for text in said) == 1
 
 
 def test_a_faq_that_fills_no_batch_is_learned_all_the_same(lively: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import export as module
 from featherdesk.compress.architecture import shape_of
-from featherdesk.compress.export import ExportFast, Quantization, export, size_mb
+from featherdesk.compress.export import ExportFast, Quantization, export
 from featherdesk.compress.material import Material
+from featherdesk.compress.measure import size_mb
 from featherdesk.compress.steps import Task, check_fit
 
 from .conftest import kin

@@ -30,7 +30,9 @@ class Mark:
         text = (source / "config.json").read_text()
         (out / "config.json").write_text(text + self.letter)
         if self.error:
-            raise MemoryError if self.error == "memory" else FeatherdeskError(self.error)
+            raise {"memory": MemoryError(), "disk": OSError(28, "No space left")}.get(
+                self.error
+            ) or FeatherdeskError(self.error)
         if self.wait:
             (out.parents[1] / "inside").write_text("yes")
             time.sleep(self.wait)
@@ -117,6 +119,30 @@ def test_out_of_memory_is_said_and_leaves_nothing(source: Path, tmp_path: Path) 
     with pytest.raises(FeatherdeskError, match="mark0: out of memory"):
         run_steps(_steps(Mark("a", error="memory")), source, work, task)
     assert not list(work.iterdir())
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Asks torch for four petabytes."""
+
+    kind: ClassVar[str] = "shape"
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        import torch
+
+        return {"size": torch.empty(2**52, dtype=torch.uint8).numel()}
+
+
+def test_what_torch_says_of_memory_is_understood(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(FeatherdeskError, match=r"mark0: out of memory; .* finished steps are kept"):
+        run_steps(_steps(Greedy()), source, tmp_path / "work", _task(source, tmp_path))
+
+
+def test_a_full_disk_is_said_and_keeps_finished_steps(source: Path, tmp_path: Path) -> None:
+    task, work = _task(source, tmp_path), tmp_path / "work"
+    with pytest.raises(FeatherdeskError, match=r"mark1: .*No space left; free space"):
+        run_steps(_steps(Mark("a"), Mark("b", error="disk")), source, work, task)
+    assert [one.name for one in work.iterdir()] == ["01-mark0"]
 
 
 def test_a_step_that_leaves_no_folder_is_named(source: Path, tmp_path: Path) -> None:
