@@ -93,11 +93,11 @@ def sha256_of(path: Path) -> str:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Write manifest.json with the hashes of every file below `folder`."""
+    """Write manifest.json with the hashes of every file below `folder`; report/ may change."""
     files = {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json" and "report" not in path.parts
+        if path.is_file() and path.relative_to(folder).parts[0] not in {"manifest.json", "report"}
     }
     sealed = replace(manifest, files=files)
     text = json.dumps(asdict(sealed), indent=1, ensure_ascii=False)
@@ -141,7 +141,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise FeatherdeskError(f"{target} cannot be written: {error.strerror}") from None
+        raise FeatherdeskError(
+            f"{target} cannot be written: {error.strerror}; see to its permissions or choose "
+            "another place"
+        ) from None
     fresh.chmod(0o755)
     try:
         yield fresh
@@ -153,9 +156,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
         raise FeatherdeskError(
-            f"{target} cannot be written: {error.strerror or error}; free space or choose another "
-            "place, and run the same command again: finished steps are kept"
+            f"{target} cannot be written: {error.strerror or error}{file}; free space, and run the "
+            "same command again"
         ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from .errors import FeatherdeskError, PluginError
 from .plugins import load, plugins
+from .resources import out_of_memory, out_of_space
 
 __all__ = ["main"]
 
@@ -81,11 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except FeatherdeskError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if out_of_memory(error):
+            _fail(
+                "out of memory; close other programs, or take smaller settings or a smaller model"
+            )
+        if out_of_space(error):
+            _fail(f"{error}; free space and run the same command again")
+        raise
+
+
+def _fail(said: str, code: int = 1) -> NoReturn:
+    click.echo(f"error: {said}", err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

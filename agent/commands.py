@@ -213,7 +213,8 @@ def read_questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def history_of(path: Path, number: int, row: dict[str, Any]) -> list[Turn]:
     """The turns of a row's `history`."""
     turns = []
-    for turn in row.get("history") or []:
+    told = row.get("history") or []
+    for turn in told if isinstance(told, list) else [told]:
         role = turn.get("role") if isinstance(turn, dict) else None
         if role not in {"user", "assistant"} or not isinstance(turn.get("content"), str):
             raise InputError(

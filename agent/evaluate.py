@@ -117,16 +117,26 @@ def load_cases(path: Path, known: Iterable[str]) -> list[Case]:
     """Read a test file; `known` are the bot's entry ids.
 
     Raises:
-        InputError: a line is not a test row, or names an entry the bot does not have.
+        InputError: a line is not a test row, holds a value of another type, or names an entry the
+            bot does not have.
     """
     ids = set(known)
     cases = []
     for number, row in read_questions(path):
         wanted = row.get("entry_ids", [])
         facts = row.get("facts") or []
-        if not isinstance(wanted, list) or not isinstance(facts, list):
-            raise InputError(path, '"entry_ids" and "facts" must be lists', number)
-        out = bool(row.get("out_of_scope"))
+        out = row.get("out_of_scope") or False
+        if not _texts(wanted):
+            raise InputError(path, 'entry_ids must be a list of ids: ["delivery"]', number)
+        if not isinstance(facts, list) or not all(fact and _texts(fact) for fact in facts):
+            raise InputError(
+                path,
+                'facts must be a list of facts, each a list of wordings that will do: [["30 days", '
+                '"thirty days"], ["£4.95"]]',
+                number,
+            )
+        if not isinstance(out, bool):
+            raise InputError(path, "out_of_scope must be true or false", number)
         missing = [name for name in wanted if name not in ids]
         if missing and not out:
             raise InputError(
@@ -147,6 +157,11 @@ def load_cases(path: Path, known: Iterable[str]) -> list[Case]:
             )
         )
     return cases
+
+
+def _texts(told: object) -> bool:
+    """Whether it is a list of texts, none of them blank."""
+    return isinstance(told, list) and all(isinstance(one, str) and one.strip() for one in told)
 
 
 def facts_present(text: str, facts: Sequence[Sequence[str]]) -> bool:

@@ -242,5 +242,5 @@ def log_odds(probability: float) -> float:
 
 
 def from_odds(odds: float) -> float:
-    """The probability with these log-odds."""
-    return 1 / (1 + math.exp(-odds))
+    """The probability with these log-odds; those out of a float's reach are 0 or 1."""
+    return 1 / (1 + math.exp(min(-odds, 700.0)))

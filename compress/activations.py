@@ -16,8 +16,8 @@ import torch
 from ..agent.errors import FeatherdeskError
 from ..agent.progress import track
 from .architecture import layers_of
-from .forward import Batch, batch_of, hidden
-from .material import batches, encoded
+from .forward import Batch, batch_of, hidden, states_of
+from .material import LENGTH, batches, encoded
 from .model import load_tokenizer
 from .steps import Task
 
@@ -38,7 +38,8 @@ def probes_of(source: Path, task: Task, count: int, *, needed: bool = True) -> l
     probes = [batch_of(group) for group in islice(batches(sequences, 4, task.seed), count)]
     if needed and not probes:
         raise FeatherdeskError(
-            "no calibration data: name a FAQ, rows or texts to measure the importance on"
+            "no calibration data to measure the importance on: name a FAQ, texts, or rows of at "
+            f"most {LENGTH} tokens"
         )
     return probes
 
@@ -60,7 +61,8 @@ def walk(
                 layer(state, **given[number])
         yield layer, watch.means()
         states = [
-            _first(layer(state, **given[number])) for state, given in zip(states, told, strict=True)
+            states_of(layer(state, **given[number]))
+            for state, given in zip(states, told, strict=True)
         ]
 
 
@@ -121,7 +123,3 @@ def _watched(layer: torch.nn.Module, names: Sequence[str]) -> Iterator[_Watch]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _first(out: Any) -> torch.Tensor:
-    return torch.as_tensor(out[0] if isinstance(out, tuple) else out)

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from ..agent.errors import CatalogError, FeatherdeskError
+from ..agent.errors import CatalogError
 from .compact import is_compact
-from .model import write_atomically
+from .model import read_weights, write_atomically
 
-__all__ = ["SUPPORTED", "Shape", "layers_of", "open_model", "save_model", "shape_of"]
+__all__ = [
+    "SUPPORTED",
+    "Shape",
+    "configure",
+    "layers_of",
+    "open_model",
+    "save_model",
+    "shape_of",
+]
 
 SUPPORTED = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 
@@ -94,36 +101,20 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
         CatalogError: the folder is no supported model.
         FeatherdeskError: its weights cannot be read or do not fit into memory.
     """
-    from transformers import AutoModelForCausalLM
-
     shape_of(folder)
-    try:
-        model, told = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "not enough memory" in str(error):
-            raise FeatherdeskError(
-                f"{folder} does not fit into memory; close other programs, or take a smaller model"
-            ) from None
-        raise FeatherdeskError(f"{folder} cannot be loaded: {error}") from None
-    except (OSError, ValueError, SafetensorError) as error:  # a truncated file
-        raise CatalogError(f"{folder} cannot be loaded: {error}") from None
-    missing = sorted(told["missing_keys"])
-    if missing:  # transformers would go on with chance weights
-        raise CatalogError(
-            f"{folder} lacks {len(missing)} tensors, such as {missing[0]}; fetch or save it anew"
-        )
-    return model.eval()
+    return read_weights(folder, dtype=dtype, attn_implementation="sdpa").eval()
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
     """The decoder layers, first to last."""
     return model.get_decoder().layers
+
+
+def configure(model: Any, **values: int) -> None:
+    """Set values in the configurations of a causal LM and of its decoder, which may be two."""
+    for config in (model.config, model.get_decoder().config):
+        for name, value in values.items():
+            setattr(config, name, value)
 
 
 def save_model(model: Any, source: Path, out: Path) -> None:

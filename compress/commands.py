@@ -16,15 +16,23 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def needs_train() -> None:
-    """Check the extra, and keep libraries' notes about what we do not use off the screen."""
+GRAPH = ("onnx", "onnxruntime_genai")
+"""What writes the fast graph; the latter comes with the extra `cpu` (or `gpu`)."""
+
+
+def needs_train(*more: str) -> None:
+    """Check that the extra's packages are there, and `more` that a command will need at its end.
+
+    Libraries' notes about what we do not use are kept off the screen.
+    """
     import logging
     from importlib.util import find_spec
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    for package in ("torch", "transformers", "peft"):
+    for package in ("torch", "transformers", "peft", *more):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+            extra = "cpu" if package == "onnxruntime_genai" else "train"
+            raise MissingExtraError(package.replace("_", "-"), extra)
 
 
 @click.command()
@@ -221,11 +229,13 @@ def export(
 
     A causal LM becomes a folder of the given format, a sentence encoder int8 ONNX.
     """
-    needs_train()
+    needs_train(*(GRAPH if form == "fast" else ()))
     from ..agent.generators import adapter_folder
     from .assemble import assemble_encoder, assemble_generator
+    from .destination import check_destination
     from .precision import Quantization
 
+    check_destination(out, model, adapter)
     chosen = adapter_folder(adapter)
     if _is_encoder(model):
         if chosen is None:

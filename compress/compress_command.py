@@ -53,19 +53,24 @@ def compress(
     Run again after an interruption, it goes on behind the last whole step. A bot folder becomes a
     bot folder; with --data it is compared with its whole fp32 parent and refused if it got worse.
     """
-    from .commands import needs_train, say
+    from .commands import GRAPH, needs_train, say
 
-    needs_train()
+    needs_train(*GRAPH, "matplotlib")
+    from ..agent.generators import adapter_folder
     from .compression import compress as run
-    from .compression import finish, work_folder
+    from .compression import finish, places, work_folder
+    from .destination import check_destination
     from .noninferiority import Verdict
     from .proof import prove
     from .recipe import load_recipe
 
     told = load_recipe(recipe)
-    for path in (*data, *([dev] if dev else [])):
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such test file")
+    sources = (model, adapter_folder(adapter), calibration, dev, *data)
+    recipe_file = Path(recipe) if Path(recipe).is_file() else None
+    for place in places(out):
+        check_destination(place, recipe_file, *sources)
+    if data or dev:
+        _check_tests(model, data, dev)
     done = run(model, told, out, adapter=adapter, calibration=calibration, seed=seed, notify=say)
     command = shlex.join(["featherdesk", *sys.argv[1:]])
     proof = prove(
@@ -78,16 +83,27 @@ def compress(
         questions=questions,
         notify=say,
     )
-    finish(done, out)
     verdict = proof.judgement.verdict if proof.judgement else None
+    made = finish(done, out, (verdict or Verdict.PASSED).value)
     if verdict is not Verdict.UNDECIDED:  # with more test rows, the steps need not run again
         shutil.rmtree(work_folder(out), ignore_errors=True)
-    result = _result(out, done, proof)
+    result = _result(made, done, proof)
     click.echo(json.dumps(result) if as_json else _table(result))
     if proof.judgement is not None and proof.judgement.verdict is not Verdict.PASSED:
-        raise GateError(
-            f"{out} {proof.judgement.verdict.value}: {'; '.join(proof.judgement.reasons[:3])}"
-        )
+        reasons = "; ".join(proof.judgement.reasons[:3])
+        kept = f"; {out}, which passed before, stays as it is" if made != out else ""
+        raise GateError(f"{made} {proof.judgement.verdict.value}: {reasons}{kept}")
+
+
+def _check_tests(model: str, data: tuple[Path, ...], dev: Path | None) -> None:
+    """Read what the proof will read: a wrong row must not show after hours of work."""
+    from .commands import say
+    from .trial import check_tests, entries_of
+
+    bot = Path(model).expanduser()
+    if not (bot / "manifest.json").exists():
+        raise ConfigError(f"{model} is no bot folder: only a bot is asked --data and --dev")
+    check_tests(data, dev, entries_of(bot), say)
 
 
 def _result(out: Path, done: "Compressed", proof: "Proof") -> dict[str, Any]:

@@ -13,15 +13,18 @@ from typing import Any
 
 from ..agent.artifacts import Manifest, atomic_folder, place, seal
 from ..agent.config import load_config
+from ..agent.errors import ArtifactError
 from ..agent.prefill import FOLDER, write_blocks
+from .destination import COMPRESSION
+from .noninferiority import Verdict
 from .recipe import Recipe
 from .steps import Done, Notify, Task, run_steps
 from .subject import Subject, find_subject
 from .trial import entries_of
 
-__all__ = ["Compressed", "bot_with", "compress", "finish", "work_folder"]
+__all__ = ["Compressed", "bot_with", "compress", "finish", "places", "work_folder"]
 
-COMPRESSION = "compression.json"
+PASSED = Verdict.PASSED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def compress(
     done = run_steps(recipe.steps, subject.parent, work, task)
     generator = done[-1].folder
     told = [_told(step) for step in done]
-    made = work / out.name
+    made = work / "result" / out.name
     if subject.bot is not None:
         bot_with(subject.bot, generator, made, steps=told)
     else:
@@ -74,10 +77,33 @@ def compress(
     return Compressed(made, subject, tuple(done), round(size, 1))
 
 
-def finish(done: Compressed, out: Path) -> None:
-    """Put the proven result in its place, whole."""
+def finish(done: Compressed, out: Path, verdict: str = PASSED) -> Path:
+    """Put the result in its place, whole; returns that place.
+
+    What was judged and did not pass (`verdict`) takes no bot's place that did pass: it goes beside.
+    """
+    if verdict != PASSED and _passed(out):
+        out = _beside(out, verdict)
     with atomic_folder(out) as folder:
         place(done.folder, folder)
+    return out
+
+
+def places(out: Path) -> list[Path]:
+    """Where a result may go: to `out`, or beside it if a bot lies there that passed."""
+    others = [verdict.value for verdict in Verdict if verdict.value != PASSED]
+    return [out, *(_beside(out, one) for one in others if _passed(out))]
+
+
+def _beside(out: Path, verdict: str) -> Path:
+    return out.with_name(f"{out.name}-{verdict}")
+
+
+def _passed(bot: Path) -> bool:
+    try:
+        return (Manifest.load(bot).gate or {}).get("verdict") == PASSED
+    except ArtifactError:
+        return False
 
 
 def bot_with(

@@ -349,7 +349,8 @@ def bot_rows(
 ) -> Iterator[Row]:
     """Rows from a bot's own FAQ: each entry asked in its other wordings, among its neighbours.
 
-    `own` is their share; the rest come from written topics, so that the trade is not forgotten.
+    `own` is their share, if any entry is English; the rest come from written topics, so that the
+    trade is not forgotten.
     `beside` more questions of a row are of what it does not hold: other entries, a topic.
     """
     rng, more = random.Random(seed), random.Random(seed)
@@ -363,7 +364,8 @@ def bot_rows(
         for entry in entries
         if entry.language == "en"
     ]
-    for number in range(round(count * own)):
+    asked_of_own = round(count * own) if told else 0
+    for number in range(asked_of_own):
         one = told[number % len(told)]
         near = [t for t in told if t is not one and t.entry.category == one.entry.category] or [
             t for t in told if t is not one
@@ -377,4 +379,4 @@ def bot_rows(
         absent = [t for t in near if t not in shown] or [t for t in told if t is not one]
         chosen = more.sample(absent, k=min(max(0, beside - 1), len(absent)))
         yield _besides(row, [*chosen, *strange], more)
-    yield from topic_rows(topics, count - round(count * own), seed + 1, beside)
+    yield from topic_rows(topics, count - asked_of_own, seed + 1, beside)

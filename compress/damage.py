@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ import torch
 
 from ..agent.errors import ConfigError, InputError
 from ..agent.progress import track
+from .activations import probes_of
 from .architecture import layers_of, open_model, shape_of
-from .forward import Batch, batch_of, divergence, log_probabilities, mixed
-from .material import batches, encoded
-from .model import load_tokenizer
+from .forward import Batch, answers, mean_divergence
 from .outcomes import Outcome
 from .rounding import rounded
 from .steps import Task
@@ -148,14 +146,12 @@ def layer_sweep(
     With `spared` all layers are rounded but one, and the number is how much nearer the answers
     come for it: what is gained by keeping that layer as it is.
     """
-    with mixed():
-        wanted = [log_probabilities(model, probe) for probe in probes]
+    wanted = answers(model, probes)
     layers = list(layers_of(model))
 
     def apart(chosen: Sequence[int]) -> float:
-        with _rounded_layers([layers[n] for n in chosen], bits, block_size), mixed():
-            found = [divergence(model, *pair) for pair in zip(probes, wanted, strict=True)]
-        return sum(found) / len(found)
+        with _rounded_layers([layers[n] for n in chosen], bits, block_size):
+            return float(mean_divergence(model, probes, wanted))
 
     numbers = range(len(layers))
     whole = apart(numbers) if spared else 0.0
@@ -203,23 +199,19 @@ def choose_finer(
 
 def finer_layers(
     model: Path, task: Task, count: int, *, bits: int = 4, block_size: int = 32
-) -> tuple[int, ...]:
-    """The `count` layers of a model folder that `mixed` precision keeps finer, measured on the
-    task's material.
+) -> tuple[tuple[int, ...], list[float]]:
+    """The `count` layers of a model folder that `mixed` precision keeps finer, and the sweep (nats
+    a token, a layer each) that they were chosen by, on the task's material.
 
     Raises:
-        ConfigError: there are fewer layers, or nothing to measure on.
+        FeatherdeskError: there are fewer layers, or nothing to measure on.
     """
     shape = shape_of(model)
     if not 0 <= count <= shape.layers:
         raise ConfigError(f"asks to keep {count} of {shape.layers} layers finer")
     if not count:
-        return ()
-    tokenizer = load_tokenizer(model)
-    sequences = encoded(task.material.rows, task.material.texts, tokenizer)
-    probes = [batch_of(group) for group in islice(batches(sequences, 4, task.seed), _PROBES)]
-    if not probes:
-        raise ConfigError("mixed precision needs calibration data: no row or text is short enough")
+        return (), []
+    probes = probes_of(model, task, _PROBES)
     opened = open_model(model)
     scores = layer_sweep(opened, probes, bits=bits, block_size=block_size, progress=task.progress)
-    return choose_finer(scores, count=count)
+    return choose_finer(scores, count=count), scores

@@ -181,10 +181,10 @@ def load(path: Path) -> Iterator[Row]:
     Raises:
         InputError: a line is not a training row.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield _from_json(json.loads(line))
+                yield _from_json(json.loads(line.decode("utf-8")))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     path, f"not a training row ({error}); write it anew", number

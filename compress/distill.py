@@ -7,7 +7,6 @@ rounded as the export will round them (quantization-aware, straight-through: arX
 Knows nothing of how the model was pruned.
 """
 
-import json
 import math
 import random
 import time
@@ -19,18 +18,21 @@ from typing import Any, ClassVar
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
 from .architecture import open_model, save_model
+from .checkpoint import load_checkpoint, save_checkpoint
+from .compiler import can_compile
 from .dataset import Encoded
 from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
-from .general import general_text
-from .material import LENGTH, batches, encoded
+from .lessons import lessons_of
+from .material import LENGTH, batches
 from .methods import LINEAR, has_bf16
-from .model import load_tokenizer, write_atomically
+from .model import load_tokenizer
+from .precision import BLOCKS
 from .rounding import rounded_weights
+from .settings import at_least, one_of
 from .sharing import tie, untie
 from .sparsity import keep_zeros, zeros_of
 from .steps import Task, identity_of
@@ -76,15 +78,13 @@ class Heal:
     compiled: bool = True
 
     def __post_init__(self) -> None:
-        if self.method not in {"full", "lora"}:
-            raise ConfigError(f"method must be full or lora, not {self.method!r}")
-        if self.bits not in {0, 4}:
-            raise ConfigError(f"bits must be 0 or 4, not {self.bits}")
+        one_of(("full", "lora"), method=self.method)
+        one_of((0, 4), bits=self.bits)
+        one_of(BLOCKS, block_size=self.block_size)
+        at_least(1, rank=self.rank, tokens=self.tokens)
+        at_least(1, batch=self.batch, accumulate=self.accumulate)
         if self.bits and self.method == "lora":
             raise ConfigError('bits rounds the weights that learn: take method "full", or bits 0')
-        for name in ("rank", "tokens", "batch", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(f"learning_rate must be in (0, 1), not {self.learning_rate}")
         if not 0 <= self.general < 1:
@@ -127,17 +127,14 @@ class _Run:
 
     def __init__(self, source: Path, config: Heal, task: Task, device: torch.device) -> None:
         self.config, self.task, self.device = config, task, device
-        self.checkpoint = task.scratch / "heal"
-        self.made_from = f"{identity_of(source)} {task.material.digest()} {task.seed}"
+        self.checkpoint = task.scratch / "heal" / "checkpoint.safetensors"
+        names = (identity_of(source), identity_of(task.parent), task.material.digest())
+        self.made_from = " ".join([*names, str(task.seed)])
         tokenizer = load_tokenizer(source)
-        told, known = general_text(task.material.texts, task.seed)
-        rows = encoded(task.material.rows, (), tokenizer)
-        self.rows = rows or encoded((), task.material.texts, tokenizer)
-        self.texts = encoded((), told, tokenizer)
         self.refusal = tokenizer.encode(REFUSAL, add_special_tokens=False).ids[0]
-        held = encoded(task.material.held, (), tokenizer) or self.rows[: 8 * _HELD]
-        self.held = self._probes(held)
-        self.known = self._probes(encoded((), known, tokenizer))
+        lessons = lessons_of(task.material, tokenizer, task.seed, 8 * _HELD)
+        self.rows, self.texts = lessons.rows, lessons.texts
+        self.held, self.known = self._probes(lessons.held), self._probes(lessons.known)
         self.parent = parent_with(task.parent, source).to(self._dtype()).to(device)
         self.parent.requires_grad_(False)
         self.student = open_model(source).to(device)
@@ -154,7 +151,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
-        if config.compiled:
+        if config.compiled and can_compile(task.notify):
             self._inner().get_decoder().compile(dynamic=False)
             self.parent.get_decoder().compile(dynamic=False)
         self.total = max(1, round(config.tokens / (config.batch * config.accumulate * LENGTH)))
@@ -318,21 +315,15 @@ class _Run:
             tensors[f"weight/{number}"] = weight.detach().cpu().contiguous()
             for key, value in self.optimizer.state[weight].items():
                 tensors[f"{key}/{number}"] = value.detach().cpu().contiguous()
-
-        def write(folder: Path) -> None:
-            save_file(tensors, folder / "state.safetensors")
-            (folder / "state.json").write_text(json.dumps(state))
-
-        write_atomically(self.checkpoint, write)
+        save_checkpoint(self.checkpoint, tensors, state)
 
     def _resume(self) -> None:
-        described = self.checkpoint / "state.json"
-        if not described.exists():
+        kept = load_checkpoint(self.checkpoint)
+        if kept is None:
             return
-        state = json.loads(described.read_text())
+        tensors, state = kept
         if (state["config"], state.get("made_from")) != (asdict(self.config), self.made_from):
             return
-        tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
             for number, weight in enumerate(self.weights):
                 weight.copy_(tensors[f"weight/{number}"])
@@ -354,7 +345,7 @@ class _Run:
         """Remove the checkpoint: the result is whole."""
         import shutil
 
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
 
 def _evened(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..agent.errors import ConfigError
-from .architecture import shape_of
+from .architecture import Shape, shape_of
 from .cache_scales import cache_scales
 from .damage import finer_layers
+from .destination import PARITY
 from .graph import build_graph
+from .measure import size_mb
 from .model import write_atomically
 from .nbits import round_graph
 from .parity import PROMPTS, Parity, check_device, compare, judge
 from .precision import Precision, Quantization
 from .steps import Task
 
-__all__ = ["ExportFast", "Parity", "Precision", "Quantization", "export", "size_mb"]
+__all__ = ["ExportFast", "Parity", "Precision", "Quantization", "export"]
 
 _PASSAGES = 48
 
@@ -43,16 +45,31 @@ class ExportFast(Quantization):
         if self.mixed < 0 or (self.mixed and (self.finer or self.precision != "int4")):
             raise ConfigError("mixed counts the int8 layers of an int4 model; leave finer out")
 
+    def fits(self, shape: Shape) -> Shape:
+        """The shape it leaves: the same.
+
+        Raises:
+            FeatherdeskError: the model lacks layers that are to be finer, or this machine cannot
+                run the graph.
+        """
+        self.check(shape.layers)
+        if self.mixed > shape.layers:
+            raise ConfigError(
+                f"export: mixed = {self.mixed}, but the model has {shape.layers} layers"
+            )
+        check_device(self)
+        return shape
+
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write model.onnx, genai_config.json, tokenizer.json and parity.json."""
         texts = tuple(itertools.islice(task.material.passages(), _PASSAGES)) if self.kv else ()
-        finer = (
-            finer_layers(source, task, self.mixed, block_size=self.block_size)
-            if self.mixed
-            else self.finer
-        )
+        finer, sweep = self.finer, list[float]()
+        if self.mixed:
+            finer, sweep = finer_layers(source, task, self.mixed, block_size=self.block_size)
         parity = export(source, out, replace(self, finer=finer, mixed=0), texts=texts)
-        return {"size_mb": size_mb(out), "parity": asdict(parity), "finer": list(finer)}
+        told = {"size_mb": size_mb(out), "parity": asdict(parity), "finer": list(finer)}
+        moved = {str(layer): float(f"{nats:.3g}") for layer, nats in enumerate(sweep)}
+        return {**told, "layer_sweep": moved} if moved else told
 
 
 def export(
@@ -81,7 +98,7 @@ def export(
         parity.append(compare(model, folder, plan, prompts or PROMPTS))
         judge(parity[0], plan)
         told = {**asdict(parity[0]), "quantization": asdict(plan)}
-        (folder / "parity.json").write_text(json.dumps(told, indent=1))
+        (folder / PARITY).write_text(json.dumps(told, indent=1))
 
     write_atomically(out, write)
     return parity[0]
@@ -91,8 +108,3 @@ def _build(model: Path, out: Path, plan: Quantization, texts: Sequence[str]) -> 
     build_graph(model, out, plan, cache_scales(model, texts) if plan.kv else None)
     if plan.rounds:
         round_graph(out / "model.onnx", plan)
-
-
-def size_mb(folder: Path) -> float:
-    """What the files of a folder take, in MB (10^6 bytes)."""
-    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 2)

@@ -3,6 +3,7 @@
 Weights are int8, activations quantized as they come. Knows nothing of generators or of bots.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from ..agent.encoder import MiniLM
 from ..agent.errors import FeatherdeskError
 from ..agent.reranker import CrossEncoder, pair_ids
+from .destination import PARITY
 from .graph import quiet
 from .model import load_tokenizer, write_atomically
 from .parity import PROMPTS
@@ -50,6 +52,7 @@ def export_encoder(model: Path, out: Path) -> float:
                 f"the int8 {'reranker' if reranks else 'encoder'} is not the model: they agree to "
                 f"{agreed[0]:.3f} only; nothing was written"
             )
+        (folder / PARITY).write_text(json.dumps({"agreement": agreed[0]}), encoding="utf-8")
 
     write_atomically(out, write)
     return agreed[0]

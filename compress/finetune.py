@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 
 from ..agent.errors import ConfigError, FeatherdeskError
+from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Encoded, Row, encode, mask, pack
 from .methods import Method, TrainingConfig, has_bf16, with_adapter
-from .model import load_tokenizer, write_atomically
+from .model import load_tokenizer
 
 __all__ = ["Result", "finetune"]
 
@@ -95,7 +95,7 @@ class _Run:
         encoded: Sequence[Encoded],
     ) -> None:
         self.config, self.out, self.device, self.encoded = config, out, device, encoded
-        self.checkpoint = out / "checkpoint"
+        self.checkpoint = out / "checkpoint" / "checkpoint.safetensors"
         per_epoch = math.ceil(len(self._epoch(0)) / config.accumulate)
         self.total = config.max_steps or max(1, math.ceil(per_epoch * config.epochs))
         self.model = with_adapter(base, config, device, start_from, self.total)
@@ -262,26 +262,20 @@ class _Run:
             tensors[f"weight/{name}"] = weight.detach().cpu().contiguous()
             for key, value in self.optimizer.state[weight].items():
                 tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
-
-        def write(folder: Path) -> None:
-            save_file(tensors, folder / "state.safetensors")
-            (folder / "state.json").write_text(json.dumps(state))
-
-        write_atomically(self.checkpoint, write)
+        save_checkpoint(self.checkpoint, tensors, state)
 
     def _learned(self) -> dict[str, torch.nn.Parameter]:
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
     def _resume(self) -> None:
-        described = self.checkpoint / "state.json"
-        if not described.exists():
+        kept = load_checkpoint(self.checkpoint)
+        if kept is None:
             return
-        state = json.loads(described.read_text())
+        tensors, state = kept
         if state["config"] != asdict(self.config):
             raise ConfigError(
                 f"{self.checkpoint} was made with other settings; remove it to start anew"
             )
-        tensors = load_file(self.checkpoint / "state.safetensors")
         with torch.no_grad():
             for name, weight in self._learned().items():
                 weight.copy_(tensors[f"weight/{name}"])

@@ -20,12 +20,12 @@ __all__ = [
     "batch_of",
     "divergence",
     "divergences",
-    "effect_on_answers",
     "hidden",
     "hidden_through",
     "log_probabilities",
     "mean_divergence",
     "mixed",
+    "states_of",
 ]
 
 STRIDE = 64
@@ -109,7 +109,7 @@ def hidden_through(model: Any, batch: Batch) -> list[torch.Tensor]:
     decoder = model.get_decoder()
     found: list[torch.Tensor] = []
     hooks = [
-        layer.register_forward_hook(lambda _m, _i, out: found.append(_first(out)))
+        layer.register_forward_hook(lambda _m, _i, out: found.append(states_of(out)))
         for layer in decoder.layers
     ]
     hooks.append(
@@ -157,13 +157,6 @@ def mean_divergence(model: Any, probes: Sequence[Batch], wanted: Sequence[torch.
     return sum(found) / len(found)
 
 
-def effect_on_answers(
-    model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor]
-) -> float | None:
-    """`mean_divergence` as a step tells it; None without probes."""
-    return round(mean_divergence(model, probes, wanted), 5) if probes else None
-
-
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:
     """Gemma's soft cap, where a configuration asks for one."""
     cap = getattr(model.config, "final_logit_softcapping", None)
@@ -176,5 +169,6 @@ def _computes_in(module: torch.nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
 
 
-def _first(out: Any) -> torch.Tensor:
+def states_of(out: Any) -> torch.Tensor:
+    """What a decoder layer leaves: the first of the things it returns, where they are many."""
     return torch.as_tensor(out[0] if isinstance(out, tuple) else out)

@@ -56,8 +56,8 @@ def gate(
     """Compare two bot folders on what customers get; refuse the ARTEFACT if it got worse.
 
     Test rows are filled up to --questions with rewordings of them. The verdict is stored in the
-    artefact's manifest, failing questions in its report/gate.json. Exit code 3: refused or
-    undecided.
+    artefact's manifest, failing questions in its report/gate.json; that of a look (--limit,
+    --static) only if it refuses. Exit code 3: refused or undecided.
     """
     from .gate import run_gate, store, write_json
     from .noninferiority import Verdict
@@ -78,16 +78,21 @@ def gate(
             limit=limit,
             seed=seed,
         )
+        if trial.repeated:
+            click.echo(f"{trial.repeated} test rows ask what others do: dropped", err=True)
     judgement = run_gate(parent, artefact, trial, margins, fresh=fresh, seed=seed)
-    looked = static_only and judgement.verdict is not Verdict.REFUSED
+    looked = bool(static_only or limit) and judgement.verdict is not Verdict.REFUSED
     result = judgement.to_json() if looked else store(artefact, judgement, trial)
     result["data"] = [path.name for path in data]
     if report is not None:
         write_json(report, result)
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else table(result))
-    if looked:
+    if looked and static_only:
         click.echo("the files give no reason to refuse it; nothing was asked", err=True)
-    elif judgement.verdict is not Verdict.PASSED:
+        return
+    if looked:
+        click.echo("a look with --limit is stored only where it refuses", err=True)
+    if judgement.verdict is not Verdict.PASSED:
         reasons = "; ".join(judgement.reasons[:3])
         raise GateError(f"{artefact} {_SAID[judgement.verdict.value]}: {reasons}")
 

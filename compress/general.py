@@ -13,7 +13,8 @@ _SHORT = 200
 
 def general_text(given: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
     """Passages to learn from, and others to measure forgetting by; never the same ones."""
-    passages = list(given) if len(given) >= 20 else _documentation()
+    given = list(dict.fromkeys(given))
+    passages = given if len(given) >= 20 else list(dict.fromkeys(_documentation()))
     random.Random(seed).shuffle(passages)
     held = max(1, len(passages) // 10)
     return passages[held:], passages[:held]

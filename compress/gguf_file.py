@@ -18,7 +18,7 @@ from ..agent.artifacts import atomic_folder
 from ..agent.errors import CatalogError, ConfigError, FeatherdeskError
 from .gguf_vocabulary import write_vocabulary
 from .huggingface import chat_template
-from .merged import Notify, merged, weight_files
+from .merged import Notify, merged, proved, weight_files
 
 __all__ = ["KINDS", "export_gguf"]
 
@@ -76,7 +76,7 @@ def export_gguf(
         _write(source, config, file, kind)
         notify("comparing every tensor with its source")
         worst, formats = _proved(source, config, file, kind)
-        return {
+        told: dict[str, Any] = {
             "format": "gguf",
             "kind": kind,
             "file": file.name,
@@ -84,6 +84,7 @@ def export_gguf(
             "largest": worst,
             "megabytes": round(file.stat().st_size / 1e6, 2),
         }
+        return proved(fresh, told)
 
 
 def _configuration(source: Path) -> dict[str, Any]:

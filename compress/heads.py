@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..agent.errors import ConfigError
-from .activations import probes_of, walk
-from .architecture import Shape, open_model, save_model, shape_of
-from .forward import answers, effect_on_answers
+from .activations import walk
+from .architecture import Shape, configure, shape_of
+from .change import changed
+from .forward import Batch
 from .linear import keep_columns, keep_rows
+from .settings import at_least, fewer
 from .steps import Task
 
 __all__ = ["PruneHeads", "group_scores", "keep_groups"]
@@ -37,8 +38,7 @@ class PruneHeads:
     compensate: bool = True
 
     def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise ConfigError(f"keep must be at least 1, not {self.keep}")
+        at_least(1, keep=self.keep)
 
     def fits(self, shape: Shape) -> Shape:
         """The shape it leaves.
@@ -46,41 +46,41 @@ class PruneHeads:
         Raises:
             ConfigError: the model has no more KV heads than should stay.
         """
-        if self.keep >= shape.kv_heads:
-            raise ConfigError(
-                f"heads: asks to keep {self.keep} KV heads, the model has {shape.kv_heads} a "
-                "layer; ask for fewer, or leave the step out"
-            )
+        fewer("heads", self.keep, shape.kv_heads, "KV heads")
         return replace(shape, kv_heads=self.keep, heads=self.keep * shape.group)
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write the model with fewer heads; tells the groups kept and the effect on answers."""
         shape = shape_of(source)
         after = self.fits(shape)
-        probes = probes_of(source, task, _PROBES)
-        model = open_model(source)
-        wanted = answers(model, probes[:4])
-        kept = []
-        for layer, grams in walk(
-            model, probes, ["self_attn.o_proj"], progress=task.progress, label="pruning heads"
-        ):
-            attention: Any = layer.self_attn
-            gram = grams["self_attn.o_proj"]
-            scores = group_scores(attention.o_proj.weight.detach(), gram, shape)
-            kept.append(sorted(sorted(range(len(scores)), key=lambda g: -scores[g])[: self.keep]))
-            keep_groups(attention, kept[-1], shape, gram if self.compensate else None)
-        for config in (model.config, model.get_decoder().config):
-            config.num_attention_heads = after.heads
-            config.num_key_value_heads = after.kv_heads
-            config.head_dim = after.head_size  # no longer the hidden size over the heads
-        effect = effect_on_answers(model, probes[:4], wanted)
-        save_model(model, source, out)
-        return {
-            "kv_heads": after.kv_heads,
-            "of": shape.kv_heads,
-            "kept": kept,
-            "divergence": effect,
-        }
+
+        def cut(model: Any, probes: Sequence[Batch]) -> Mapping[str, Any]:
+            kept = [
+                self._cut(layer.self_attn, grams["self_attn.o_proj"], shape)
+                for layer, grams in walk(
+                    model,
+                    probes,
+                    ["self_attn.o_proj"],
+                    progress=task.progress,
+                    label="pruning heads",
+                )
+            ]
+            configure(
+                model,
+                num_attention_heads=after.heads,
+                num_key_value_heads=after.kv_heads,
+                head_dim=after.head_size,  # no longer the hidden size over the heads
+            )
+            return {"kv_heads": after.kv_heads, "of": shape.kv_heads, "kept": kept}
+
+        return changed(source, out, task, cut, probes=_PROBES)
+
+    def _cut(self, attention: Any, gram: torch.Tensor, shape: Shape) -> list[int]:
+        """Leave the groups that count most; returns which."""
+        scores = group_scores(attention.o_proj.weight.detach(), gram, shape)
+        kept = sorted(sorted(range(len(scores)), key=lambda g: -scores[g])[: self.keep])
+        keep_groups(attention, kept, shape, gram if self.compensate else None)
+        return kept
 
 
 def group_scores(weight: torch.Tensor, gram: torch.Tensor, shape: Shape) -> list[float]:

@@ -16,7 +16,8 @@ import numpy as np
 from ..agent.artifacts import atomic_folder
 from ..agent.catalog import catalog
 from ..agent.errors import FeatherdeskError
-from .merged import Notify, logits_of, megabytes, merged, probes, settings, weight_files
+from .measure import size_mb
+from .merged import Notify, logits_of, merged, probes, proved, settings, weight_files
 from .model import load_tokenizer
 
 __all__ = ["chat_template", "export_huggingface", "special_tokens", "write_tokenizer"]
@@ -60,7 +61,8 @@ def export_huggingface(
             _write_adapter(model, adapter, fresh / "adapter")
         notify("comparing it with torch")
         difference = _difference(source, fresh)
-        return {"format": "huggingface", "largest": difference, "megabytes": megabytes(fresh)}
+        told = {"format": "huggingface", "largest": difference, "megabytes": size_mb(fresh)}
+        return proved(fresh, told)
 
 
 def write_tokenizer(source: Path, out: Path) -> None:

@@ -15,16 +15,19 @@ import torch
 
 from ..agent.errors import ConfigError
 from ..agent.progress import track
-from .activations import probes_of
 from .adalora import layer_ranks
-from .architecture import Shape, layers_of, open_model, save_model, shape_of
-from .forward import Batch, answers, effect_on_answers, hidden_through, mean_divergence
+from .architecture import Shape, configure, layers_of, shape_of
+from .change import changed
+from .forward import Batch, answers, hidden_through, mean_divergence
+from .settings import at_least, one_of
 from .steps import Task
 
 __all__ = ["RemoveLayers", "block_influence", "greedy_order", "without_layers"]
 
 _PROBES = 4
 """Batches of four sequences to measure the effect of a removal on."""
+
+_TRIED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,12 @@ class RemoveLayers:
     adapter: str = ""
 
     def __post_init__(self) -> None:
-        if self.by not in {"answers", "influence", "adalora"}:
-            raise ConfigError(f"by must be answers, influence or adalora, not {self.by!r}")
+        one_of(("answers", "influence", "adalora"), by=self.by)
+        at_least(1, remove=self.remove)
         if len(set(self.which)) != len(self.which):
             raise ConfigError(f"which names a layer twice: {list(self.which)}")
         if (self.by == "adalora") != bool(self.adapter):
             raise ConfigError('by = "adalora" and the folder of its adapter belong together')
-        if self.remove < 1:
-            raise ConfigError(f"remove must be at least 1, not {self.remove}")
 
     def fits(self, shape: Shape) -> Shape:
         """The shape it leaves.
@@ -90,25 +91,25 @@ class RemoveLayers:
         """Write the model without its least important layers; tells the effect on answers."""
         shape = shape_of(source)
         self.fits(shape)
-        measured = not self.which and self.by != "adalora"
-        probes = probes_of(source, task, _PROBES, needed=measured)
-        model = open_model(source)
-        wanted = answers(model, probes)
-        told: dict[str, Any] = {}
-        gone = list(self.which)
-        if not gone and self.by == "adalora":
-            gone = self._poorest(shape)
-        elif not gone and self.by == "influence":
+        chosen = list(self.which) or (self._poorest(shape) if self.by == "adalora" else [])
+
+        def cut(model: Any, probes: Sequence[Batch]) -> Mapping[str, Any]:
+            gone, told = (chosen, {}) if chosen else self._measured(model, probes, task)
+            without_layers(model, gone)
+            return {**told, "removed": gone, "layers": shape.layers - len(gone)}
+
+        return changed(source, out, task, cut, probes=_PROBES, needed=not chosen)
+
+    def _measured(
+        self, model: Any, probes: Sequence[Batch], task: Task
+    ) -> tuple[list[int], dict[str, Any]]:
+        """The layers to remove, and the measure that chose them."""
+        if self.by == "influence":
             scores = block_influence(model, probes)
             gone = sorted(range(len(scores)), key=scores.__getitem__)[: self.remove]
-            told["influence"] = [round(score, 5) for score in scores]
-        elif not gone:
-            order = greedy_order(model, probes, self.remove, progress=task.progress)
-            gone = [layer for layer, _ in order]
-            told["divergences"] = [round(loss, 5) for _, loss in order]
-        save_model(without_layers(model, gone), source, out)
-        effect = effect_on_answers(model, probes, wanted)
-        return {**told, "removed": gone, "layers": shape.layers - len(gone), "divergence": effect}
+            return gone, {"influence": [round(score, 5) for score in scores]}
+        order = greedy_order(model, probes, self.remove, progress=task.progress)
+        return [layer for layer, _ in order], {"divergences": [round(loss, 5) for _, loss in order]}
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -130,20 +131,25 @@ def block_influence(model: Any, probes: Sequence[Batch]) -> list[float]:
 def greedy_order(
     model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
 ) -> list[tuple[int, float]]:
-    """Layers in the order of removal, each with the divergence (nats a token) once it is gone."""
+    """Layers in the order of removal, each with the divergence (nats a token) once it is gone.
+
+    Every layer is tried once; then only those that did best, three for each that is to go.
+    """
     wanted = answers(model, probes)
     kept = list(range(len(layers_of(model))))
     everything = list(layers_of(model))
+    tried = kept
     order: list[tuple[int, float]] = []
     rounds = track(range(remove), "removing layers") if progress else range(remove)
-    for _ in rounds:
+    for done in rounds:
         losses = {}
-        for layer in kept:
+        for layer in tried:
             _install(model, [everything[n] for n in kept if n != layer])
             losses[layer] = mean_divergence(model, probes, wanted)
         worst = min(losses, key=losses.__getitem__)
-        kept.remove(worst)
-        order.append((worst, losses[worst]))
+        kept = [layer for layer in kept if layer != worst]
+        order.append((worst, losses.pop(worst)))
+        tried = sorted(losses, key=losses.__getitem__)[: _TRIED * (remove - done - 1)]
     _install(model, everything)
     return order
 
@@ -162,8 +168,7 @@ def without_layers(model: Any, gone: Sequence[int]) -> Any:
 
 
 def _install(model: Any, layers: Sequence[torch.nn.Module]) -> None:
-    decoder = model.get_decoder()
-    decoder.layers = torch.nn.ModuleList(layers)
-    model.config.num_hidden_layers = decoder.config.num_hidden_layers = len(layers)
+    model.get_decoder().layers = torch.nn.ModuleList(layers)
+    configure(model, num_hidden_layers=len(layers))
     for place, layer in enumerate(layers):
         layer.self_attn.layer_idx = place

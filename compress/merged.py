@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ..agent.errors import CatalogError, ConfigError
+from ..agent.errors import CatalogError
 from ..agent.generators import check_adapter
 from .architecture import open_model, shape_of
+from .destination import PARITY, check_destination
 from .model import load_tokenizer, merge
 
 __all__ = [
     "Notify",
     "logits_of",
-    "megabytes",
     "merged",
     "probes",
+    "proved",
     "settings",
     "weight_files",
 ]
@@ -47,12 +48,12 @@ def merged(model: Path, adapter: Path | None, out: Path, notify: Notify) -> Iter
 
     Raises:
         CatalogError: no supported model, no tokenizer that fits it, or another base's adapter.
-        ConfigError: `out` is the model's own folder or one above it.
+        ConfigError: `out` is a place that must not be written; see `check_destination`.
         FeatherdeskError: the merged model is not base + adapter.
     """
     shape_of(model)
     _check_tokenizer(model)
-    _check_place(out, model, adapter)
+    check_destination(out, model, adapter)
     if adapter is None:
         yield model
         return
@@ -93,9 +94,10 @@ def weight_files(folder: Path) -> list[Path]:
     return [*(folder / name for name in names), index]
 
 
-def megabytes(folder: Path) -> float:
-    """The size of a folder on disk, in MB."""
-    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 2)
+def proved(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Write what was proved of an export beside it, as parity.json; returns it."""
+    (folder / PARITY).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    return told
 
 
 def probes(folder: Path) -> list[list[int]]:
@@ -127,13 +129,6 @@ def _check_tokenizer(model: Path) -> None:
             f"{model / 'tokenizer.json'} is another model's: it has a token {highest}, the model "
             f"knows {rows}; copy the tokenizer that the model was trained with"
         )
-
-
-def _check_place(out: Path, *sources: Path | None) -> None:
-    place = out.resolve()
-    for source in sources:
-        if source is not None and source.resolve().is_relative_to(place):
-            raise ConfigError(f"{out} would overwrite {source}; choose another folder")
 
 
 def _check_fits(model: Path, adapter: Path) -> None:

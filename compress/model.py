@@ -3,20 +3,21 @@
 Knows nothing of training or of export formats.
 """
 
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
+from ..agent.artifacts import atomic_folder
 from ..agent.errors import CatalogError, FeatherdeskError
+from ..agent.resources import out_of_memory
 
-__all__ = ["load_model", "load_tokenizer", "merge", "write_atomically"]
+__all__ = ["load_model", "load_tokenizer", "merge", "read_weights", "write_atomically"]
 
 MERGE_TOLERANCE = 1e-3
 
@@ -28,8 +29,12 @@ def load_model(
     *,
     four_bit: bool = False,
 ) -> Any:
-    """A causal LM of a Hugging Face folder; `four_bit` loads NF4 weights (QLoRA)."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    """A causal LM of a Hugging Face folder; `four_bit` loads NF4 weights (QLoRA).
+
+    Raises:
+        FeatherdeskError: see `read_weights`.
+    """
+    from transformers import BitsAndBytesConfig
 
     if not (folder / "config.json").exists():
         raise CatalogError(f"{folder} is not a model folder: it has no config.json")
@@ -40,10 +45,39 @@ def load_model(
         if four_bit
         else None
     )
-    model = AutoModelForCausalLM.from_pretrained(
+    model = read_weights(
         folder, dtype=dtype, attn_implementation="eager", quantization_config=quantization
     )
     return model if four_bit else model.to(device or torch.device("cpu"))
+
+
+def read_weights(folder: Path, **options: Any) -> Any:
+    """A causal LM with all its weights; `options` are those of transformers' `from_pretrained`.
+
+    Raises:
+        CatalogError: a file is damaged, or tensors are missing.
+        FeatherdeskError: it does not fit into memory, or cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **options
+        )
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise FeatherdeskError(
+                f"{folder} does not fit into memory; close other programs, or take a smaller model"
+            ) from None
+        raise FeatherdeskError(f"{folder} cannot be loaded: {error}") from None
+    except (OSError, ValueError, SafetensorError) as error:  # a truncated file
+        raise CatalogError(f"{folder} cannot be loaded: {error}") from None
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers would go on with chance weights
+        raise CatalogError(
+            f"{folder} lacks {len(missing)} tensors, such as {missing[0]}; fetch or save it anew"
+        )
+    return model
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -51,7 +85,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         raise CatalogError(f"{folder} has no tokenizer.json")
-    return Tokenizer.from_file(str(path))
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+        raise CatalogError(f"{path} cannot be read ({error}); fetch or save it anew") from None
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -61,13 +98,10 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
     Logits of base + adapter and of the merged model are compared on fixed ids, shape (2, 48).
 
     Raises:
-        FeatherdeskError: they differ by more than `MERGE_TOLERANCE` of the logits' spread.
+        FeatherdeskError: they differ by more than `MERGE_TOLERANCE` of the logits' spread, or the
+            adapter is damaged or of another base.
     """
-    from peft import PeftModel
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The following rank_pattern keys")  # AdaLoRA, peft 0.21
-        model = PeftModel.from_pretrained(load_model(base), adapter).eval()
+    model = _adapted(base, adapter)
     vocabulary = model.config.vocab_size
     ids = torch.randint(0, vocabulary, (2, 48), generator=torch.Generator().manual_seed(5))
     before = model(input_ids=ids).logits
@@ -91,15 +125,30 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
     return difference
 
 
-def write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a new folder beside `folder` and put it in its place in one step."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    fresh.chmod(0o755)
+def _adapted(base: Path, adapter: Path) -> Any:
+    """The base with its adapter, not merged."""
+    from peft import PeftModel
+
+    model = load_model(base)
     try:
-        write(fresh)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The following rank_pattern keys")  # AdaLoRA, 0.21
+            return PeftModel.from_pretrained(model, adapter).eval()
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise FeatherdeskError(
+            f"{adapter} is damaged, or no adapter of {base}: {error}; name the base it was trained "
+            "on, or train it anew"
+        ) from None
+
+
+def write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder that takes the place of `folder`, as in `atomic_folder`.
+
+    Raises:
+        FeatherdeskError: the disk is full or the place cannot be written.
+    """
+    with atomic_folder(folder) as fresh:
+        try:
+            write(fresh)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(str(error)) from None

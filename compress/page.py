@@ -143,10 +143,8 @@ def _key(run: RunReport, one: Figure, result: Measured) -> str:
     if base is not None:
         chip = f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span>"
         lines.append(f"{chip} {link} the unpruned int4 export, {_kept(shown(one, base))}")
-    if one.key == "size" and value is not None:
-        lines.append(
-            f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB Q4_1 file"
-        )
+    if one.key == "size" and value is not None and run.fetched_mb:
+        lines.append(f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB file")
     whole = run.fp32_mb if one.key == "size" else one.read(run.fp32) if run.fp32 else None
     if whole and value is not None:
         lines.append(f"[{against(one, value, whole)} {link} fp32, {_kept(shown(one, whole))}]")
@@ -211,7 +209,7 @@ def _charts(run: RunReport) -> str:
             cards.append(figure(bars(one.name, drawn), "", _name(one, last), unit=one.unit))
     return (
         "<p class='soft'>The unpruned int4 export in blue, the result in green. Steps before the "
-        "export are measured as the int4 export of what they leave.</p>"
+        "export are measured as an export of what they leave, in the recipe's precision.</p>"
         f"<div class='grid charts'>{''.join(cards)}</div>"
         f"<figcaption>All of them: <code>{_ESCAPE(last.command)}</code></figcaption>"
     )

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-import os
 import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..agent.errors import FeatherdeskError, MissingExtraError
+from ..agent.errors import FeatherdeskError
+from .commands import GRAPH, needs_train
+from .destination import JOURNAL, check_destination
 from .planner import Budget, Plan
+
+if TYPE_CHECKING:
+    from .material import Material
 
 __all__ = ["plan"]
 
@@ -52,10 +56,9 @@ def plan(
     the minutes that were left. `featherdesk compress MODEL --recipe DIR/plan.toml` makes the pick.
     """
     budget = Budget(max_mb, max_ms, users, minutes)
-    for package in ("torch", "transformers"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+    needs_train(*GRAPH, "matplotlib")
     folder = out or Path(f"{Path(model).name}-plan")
+    check_destination(folder, model, calibration)
     told, text = _run(model, budget, folder, calibration, adapter, seed)
     click.echo(json.dumps(told) if as_json else text)
     if told["pick"] is None:
@@ -66,6 +69,7 @@ def _run(
     model: str, budget: Budget, folder: Path, calibration: Path | None, adapter: str, seed: int
 ) -> tuple[dict[str, object], str]:
     """Plan, and write the files; what --json prints, and the table."""
+    from ..agent.engine import available_cores
     from . import planner
     from .architecture import shape_of
     from .commands import say
@@ -77,16 +81,17 @@ def _run(
     subject = find_subject(
         model, folder / "model", adapter=adapter, calibration=calibration, rows=_ROWS, notify=say
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JOURNAL).touch()
     parent = subject.parent
     shape = shape_of(parent)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     wanted = planner.candidates(shape.layers, shape.vocabulary, cores)
-    journal = FileJournal(folder / "journal.jsonl", _identity(parent, calibration, budget, seed))
+    identity = _identity(parent, subject.material, budget, seed)
+    journal = FileJournal(folder / JOURNAL, identity)
     with _progress() as (tell, notify):
         workshop = Workshop(
-            folder=folder,
+            folder=folder / identity,
             task=Task(parent, subject.material, folder / "work", tell, seed, progress=False),
             users=budget.users,
             threads=cores,
@@ -131,13 +136,11 @@ def _summary(found: Plan, folder: Path, table: str) -> str:
     return "\n".join(lines)
 
 
-def _identity(parent: Path, calibration: Path | None, budget: Budget, seed: int) -> str:
+def _identity(parent: Path, material: "Material", budget: Budget, seed: int) -> str:
     """What a measurement is of: model, questions and load."""
-    from ..agent.artifacts import sha256_of
+    from .steps import identity_of
 
-    weights = sorted((*parent.glob("*.json"), *parent.glob("*.safetensors")))
-    parts = [sha256_of(path) for path in (*weights, *([calibration] if calibration else []))]
-    told = " ".join([*parts, str(budget.users), str(seed)])
+    told = f"{identity_of(parent)} {material.digest()} {budget.users} {seed}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

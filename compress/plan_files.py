@@ -44,7 +44,7 @@ def told(plan: Plan) -> dict[str, Any]:
             {"name": trial.candidate.key, "fits": plan.budget.fits(trial), **asdict(trial)}
             for trial in plan.trials
         ],
-        "skipped": [one.key for one in plan.skipped],
+        "skipped": [{"name": one.candidate.key, "reason": one.reason} for one in plan.skipped],
     }
 
 
@@ -88,7 +88,7 @@ def table(plan: Plan) -> str:
             f"{mark} {trial.candidate.key:42} {trial.size_mb:6.1f} {trial.first_ms:7.0f} "
             f"{trial.rate:6.0f} {trial.peak_mb:6.0f} {correct:>8} {trial.healing:5.1f} m"
         )
-    rows += [f"  {one.key:42} not begun: no time" for one in plan.skipped]
+    rows += [f"  {one.candidate.key:42} {one.reason}" for one in plan.skipped]
     return "\n".join(rows)
 
 

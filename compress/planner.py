@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..agent.errors import ConfigError
+from ..agent.errors import ConfigError, FeatherdeskError
 from .pareto import front
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Journal",
     "Measurer",
     "Plan",
+    "Skipped",
     "Trial",
     "candidates",
     "choose",
@@ -34,6 +35,7 @@ RUNGS = 3
 _SAFETY = 1.25
 _MARGIN = 2.0
 """Points of correct answers that a candidate may lose against the uncompressed model."""
+_NO_TIME = "not begun: no time"
 _EQUAL = 0.03
 """The share by which speeds must differ to be told apart."""
 
@@ -143,15 +145,24 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that was not measured, or not healed on, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What was tried and chosen. `pick` is None where nothing fits; `skipped` had no time."""
+    """What was tried and chosen. `pick` is None where nothing fits; `skipped` was not tried, or not
+    to the end."""
 
     budget: Budget
     trials: tuple[Trial, ...]
     front: tuple[Trial, ...]
     pick: Trial | None
     reason: str
-    skipped: tuple[Candidate, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 def candidates(layers: int, vocabulary: int, cores: int) -> list[Candidate]:
@@ -185,6 +196,7 @@ def plan(
 
     Raises:
         ConfigError: not even the smallest candidate is small enough.
+        FeatherdeskError: no candidate can be made.
     """
     run = _Run(measurer, budget, journal, notify, clock, _smallest(wanted))
     alive = list(wanted)
@@ -194,6 +206,9 @@ def plan(
         if not any(one.pruned for one in alive):
             break
     latest = run.latest()
+    failed = [one.reason for one in run.skipped if one.reason != _NO_TIME]
+    if failed and not latest:
+        raise FeatherdeskError(f"plan: no candidate can be made: {failed[0]}")
     best = [latest[place] for place in front([t.costs for t in latest]) if latest[place].result]
     pick, reason = choose(latest, budget)
     return Plan(budget, tuple(latest), tuple(best), pick, reason, tuple(run.skipped))
@@ -209,7 +224,7 @@ class _Run:
     notify: Callable[[str, float], None]
     clock: Callable[[], float]
     smallest: Candidate
-    skipped: list[Candidate] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.done = dict(self.journal.known())
@@ -247,11 +262,16 @@ class _Run:
         needed = minutes * 60 + self._overhead(one, healed=minutes > 0)
         if self.left() - needed < stop or (number and minutes <= 0):
             if number == 0:
-                self.skipped.append(one)
+                self.skipped.append(Skipped(one, _NO_TIME))
             return None
         what = f"{one.key}, healed {minutes:.1f} min" if minutes else one.key
         self.notify(what, 1 - self.left() / self.total)
-        trial = self.measurer.measure(one, number, minutes)
+        try:
+            trial = self.measurer.measure(one, number, minutes)
+        except FeatherdeskError as error:  # of this candidate alone: others may do
+            self.skipped.append(Skipped(one, str(error)))
+            self.measurer.drop(one)
+            return None
         self.done[one.key, number] = trial
         self.journal.add(trial)
         return trial

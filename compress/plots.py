@@ -45,7 +45,7 @@ def draw(run: RunReport, folder: Path) -> list[Path]:
         ("steps", bool(run.result), _steps, (11, 8.5)),
         ("pareto", bool(run.result), _pareto, (11, 4.4)),
         ("gate", bool(run.gate and run.gate.get("measures")), _gate, (8, 4)),
-        ("damage", bool(run.damage), _damage, (8, 6)),
+        ("damage", bool(run.damage), _damage, (max(8.0, 3.2 * len(run.damage or {})), 6)),
     ]
     made = []
     with matplotlib.rc_context(_STYLE):

@@ -15,7 +15,8 @@ from ..agent.artifacts import atomic_folder
 from ..agent.errors import FeatherdeskError
 from .graph import quiet
 from .huggingface import write_tokenizer
-from .merged import Notify, logits_of, megabytes, merged, probes
+from .measure import size_mb
+from .merged import Notify, logits_of, merged, probes, proved
 
 __all__ = ["export_portable"]
 
@@ -47,7 +48,7 @@ def export_portable(
                 f"{told['largest']:.4f} of their spread and {told['agreement']:.0%} of tokens "
                 "agree; nothing was written"
             )
-        return {"format": "portable", **told, "megabytes": megabytes(fresh)}
+        return proved(fresh, {"format": "portable", **told, "megabytes": size_mb(fresh)})
 
 
 def _build(source: Path, out: Path) -> None:

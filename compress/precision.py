@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..agent.errors import ConfigError
+from .settings import one_of
 
 __all__ = ["Precision", "Quantization"]
 
@@ -47,17 +48,12 @@ class Quantization:
     provider: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("precision", tuple(Precision)),
-            ("block_size", BLOCKS),
-            ("algorithm", ALGORITHMS),
-            ("head", ("", *_BITS)),
-            ("kv", ("", "int8")),
-            ("provider", PROVIDERS),
-        ):
-            if getattr(self, name) not in allowed:
-                shown = ", ".join(str(one) or '""' for one in allowed)
-                raise ConfigError(f"{name} must be one of {shown}, not {getattr(self, name)!r}")
+        one_of(tuple(Precision), precision=self.precision)
+        one_of(BLOCKS, block_size=self.block_size)
+        one_of(ALGORITHMS, algorithm=self.algorithm)
+        one_of(("", *_BITS), head=self.head)
+        one_of(("", "int8"), kv=self.kv)
+        one_of(PROVIDERS, provider=self.provider)
         if not self.rounds and (self.head or self.finer):
             raise ConfigError(f"{self.precision} rounds nothing: leave head and finer out")
         if self.finer and self.precision != "int4":

@@ -4,22 +4,25 @@ What is compared is exported from the folders that the steps left and asked in o
 nothing of how models are made smaller.
 """
 
-import os
+import json
 import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..agent.catalog import catalog, local_folder
+from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
-from .damage import damage_map
-from .export import ExportFast, Quantization, export, size_mb
+from .damage import GROUPS, damage_map
+from .destination import PARITY
+from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
 from .material import shipped_material
-from .measure import answers_of, compare
+from .measure import answers_of, compare, size_mb
 from .recalibrate import recalibrate
 from .recipe import Recipe
 from .report import Change, RunReport, Stage, change_of, write_report
@@ -82,12 +85,13 @@ def prove(
         model=str(done.subject.bot or done.subject.parent),
         recipe=recipe.name,
         command=command,
-        machine=f"{_cores()} cores, {platform.machine()}, {platform.system()}",
+        machine=f"{available_cores()} cores, {platform.machine()}, {platform.system()}",
         created=datetime.now(UTC).isoformat(timespec="minutes"),
         stages=tuple(Stage.of(step, measured.get(_label(step)), command) for step in done.steps),
         unpruned=found[1],
         fp32=found[0],
         fp32_mb=size_mb(whole),
+        fetched_mb=_fetched_mb(done.subject.base),
         gate=judgement.to_json() if judgement else None,
         damage=_damage(before, answers) | _judged_damage(judgement),
         changes=_changes(judgement, trial) or _answers_changed(before, answers),
@@ -117,9 +121,18 @@ def _plan(recipe: Recipe) -> Quantization:
 
 def _exported(parent: Path, work: Path, plan: Quantization) -> Path:
     """The whole model's generator in a precision; made once."""
-    place = work / f"parent-{plan.precision}-{identity_of(parent)[:12]}"
-    if not (place / "parity.json").exists():
-        export(parent, place, plan)
+    return _once(parent, work / f"parent-{plan.precision}-{identity_of(parent)[:12]}", plan)
+
+
+def _once(model: Path, place: Path, plan: Quantization) -> Path:
+    """Export to `place`, unless it holds an export with the same settings."""
+    wanted = json.loads(json.dumps(asdict(plan)))
+    try:
+        found = json.loads((place / PARITY).read_text(encoding="utf-8"))["quantization"]
+    except (OSError, ValueError, KeyError):
+        found = None
+    if found != wanted:
+        export(model, place, plan)
     return place
 
 
@@ -129,10 +142,8 @@ def _generators(steps: Sequence[Done], plan: Quantization) -> tuple[dict[str, Pa
     for step in steps:
         place = step.folder
         if step.kind != "export":
-            place = step.folder.parent / "measured"
             try:
-                if not (place / "parity.json").exists():
-                    export(step.folder, place, plan)
+                place = _once(step.folder, step.folder.parent / "measured", plan)
             except FeatherdeskError as error:
                 notes.append(f"{_label(step)} could not be measured: {error}")
                 continue
@@ -149,8 +160,10 @@ def _trial(parent: Path, tests: Sequence[Path]) -> Trial:
     return make_trial(tests, entries_of(parent), shipped_rewordings(), questions=1500, pairs=300)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _fetched_mb(base: str) -> float:
+    """What a base model of the catalogue is fetched as, in MB; 0 for a folder or one of a hub."""
+    known = None if local_folder(base) else catalog().get(base)
+    return round(sum(file.bytes for file in known.files) / 1e6, 2) if known else 0.0
 
 
 def _damage(before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]) -> Damage:
@@ -184,7 +197,7 @@ def _kind(answer: Answer) -> str:
 
 
 def _judged_damage(judgement: Judgement | None) -> Damage:
-    """The gate's losses of the model's own words, in points, by kind, language and category."""
+    """The gate's losses of the model's own words, in points, by each of the map's groups."""
     if judgement is None or not judgement.pairs:
         return {}
     told = damage_map([a for a, _ in judgement.pairs], {"result": [b for _, b in judgement.pairs]})
@@ -193,7 +206,7 @@ def _judged_damage(judgement: Judgement | None) -> Damage:
             row.name: {step: round(100 * share, 1) for step, share in row.lost.items()}
             for row in told.of(group)
         }
-        for group in ("kind", "language", "category")
+        for group in GROUPS
         if told.of(group)
     }
 

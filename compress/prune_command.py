@@ -66,6 +66,7 @@ def prune(
     needs_train()
     from .channels import PruneChannels
     from .compact import compact as store
+    from .destination import check_destination
     from .heads import PruneHeads
     from .layers import RemoveLayers
     from .vocabulary import TrimVocabulary
@@ -81,6 +82,8 @@ def prune(
         steps.append(("channels", PruneChannels(channels)))
     if sparsity:
         steps.append(("sparsity", _sparsify(sparsity, by)))
+    if compact is not None:
+        check_destination(compact, model, out, calibration)
     done = _run(model, out, adapter, "", calibration, seed, steps)
     told = _told(out, done)
     if compact is not None:
@@ -175,12 +178,14 @@ def _run(
 ) -> "list[Done]":
     """Run the steps in a folder beside `out` and put the last one's model in its place."""
     from ..agent.artifacts import place
+    from ..agent.generators import adapter_folder
     from .assemble import assemble_base
+    from .destination import COMPRESSION, check_destination
     from .material import material_of
     from .model import write_atomically
     from .steps import Task, check_fit, run_steps
 
-    _check_place(out)
+    check_destination(out, model, parent, adapter_folder(adapter), calibration)
     work = out.parent / f".{out.name}-work"
     base = _plain(assemble_base(model, say), work)
     check_fit(steps, base)
@@ -193,21 +198,18 @@ def _run(
             raise click.UsageError(
                 "nothing to cut: give --vocabulary, --layers, --heads, --channels or --sparsity"
             )
-    if source.resolve() == out.resolve():
-        raise ConfigError(f"--out {out} is the model itself; name another folder")
     done = run_steps(steps, source, work, Task(origin, material, work / "scratch", say, seed))
     made = done[-1].folder if done else source
-    write_atomically(out, lambda folder: place(made, folder))
+
+    def write(folder: Path) -> None:
+        place(made, folder)
+        if done:
+            (folder / COMPRESSION).unlink(missing_ok=True)  # a link: of what it was made from
+            (folder / COMPRESSION).write_text(json.dumps(_steps(done), indent=1), encoding="utf-8")
+
+    write_atomically(out, write)
     shutil.rmtree(work, ignore_errors=True)
     return done
-
-
-def _check_place(out: Path) -> None:
-    """A folder that is replaced must be one of a model."""
-    if out.is_file() or (
-        out.is_dir() and any(out.iterdir()) and not (out / "config.json").exists()
-    ):
-        raise ConfigError(f"--out {out} is there and is no model folder; name another place")
 
 
 def _merged(name: str, adapter: str, work: Path) -> Path:
@@ -240,8 +242,11 @@ def _told(out: Path, done: "Sequence[Done]") -> dict[str, Any]:
     return {
         "folder": str(out),
         "bytes": sum(path.stat().st_size for path in out.glob("*.safetensors")),
-        "steps": [
-            {"step": one.name, **one.settings, **one.measured, "seconds": one.seconds}
-            for one in done
-        ],
+        "steps": _steps(done),
     }
+
+
+def _steps(done: "Sequence[Done]") -> list[dict[str, Any]]:
+    return [
+        {"step": one.name, **one.settings, **one.measured, "seconds": one.seconds} for one in done
+    ]

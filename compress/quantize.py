@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..agent.errors import CatalogError, ConfigError, FeatherdeskError, MissingExtraError
+from ..agent.resources import out_of_memory
 from .architecture import shape_of
 
 __all__ = ["load_quantized"]
@@ -58,7 +59,9 @@ def load_quantized(
             device_map={"": str(place)},
             local_files_only=True,
         )
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         raise FeatherdeskError(f"{folder} does not fit into memory as {kind}") from None
     except (OSError, ValueError) as error:
         raise CatalogError(f"{folder} cannot be loaded as {kind}: {error}") from None

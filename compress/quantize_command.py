@@ -46,15 +46,17 @@ def quantize(
     The graph is held against the same rounding in torch; one that computes something else is an
     error and leaves nothing behind.
     """
-    from .commands import needs_train, say
+    from .commands import GRAPH, needs_train, say
 
-    needs_train()
+    needs_train(*GRAPH)
     from .assemble import assemble_generator
-    from .export import size_mb
+    from .destination import check_destination
+    from .measure import size_mb
     from .precision import Quantization
 
     plan = Quantization(
         precision, block_size, symmetric, algorithm, head, tuple(finer), kv, provider
     )
+    check_destination(out, model)
     parity = assemble_generator(model, None, out, plan, say)
     click.echo(json.dumps({"size_mb": size_mb(out), "parity": parity}))

@@ -7,10 +7,10 @@ was pruned and not healed afterwards is not a result: such a recipe is refused.
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from ..agent.errors import ConfigError
 from ..agent.plugins import load, plugins
@@ -30,8 +30,10 @@ class Margins:
 
     @property
     def wider(self) -> bool:
-        """Whether they allow more than the defaults."""
-        return (self.loss, self.estimate, self.fallback) != (2.0, 1.0, 2.0)
+        """Whether one of them allows more than the default does."""
+        return any(
+            told > usual for told, usual in zip(astuple(self), astuple(Margins()), strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +98,32 @@ def _made(kind: Any, settings: Any, where: str) -> Any:
         raise ConfigError(f"{where}: must be a table")
     allowed = {item.name: item for item in fields(kind)}
     _known(settings, tuple(allowed), where)
-    given = {}
-    for name, value in settings.items():
-        wanted = allowed[name].type
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if isinstance(wanted, type) and (
-            not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
-        ):
-            raise ConfigError(
-                f"{where}: {name} must be {wanted.__name__}, not {type(value).__name__}"
-            )
-        given[name] = tuple(value) if isinstance(value, list) else value
+    given = {
+        name: _typed(value, allowed[name].type, f"{where}: {name}")
+        for name, value in settings.items()
+    }
     try:
         return kind(**given)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     except TypeError as error:
         raise ConfigError(f"{where}: a setting is missing: {error}") from None
+
+
+def _typed(value: Any, wanted: Any, what: str) -> Any:
+    """A value of a TOML file as its setting keeps it: whole numbers as float, lists as tuples."""
+    if get_origin(wanted) is tuple and get_args(wanted)[1:] == (...,):
+        if not isinstance(value, list):
+            raise ConfigError(f"{what} must be a list, not {type(value).__name__}")
+        item = get_args(wanted)[0]
+        return tuple(_typed(one, item, f"{what}, item {n}") for n, one in enumerate(value, start=1))
+    if wanted is float and type(value) is int:
+        return float(value)
+    if isinstance(wanted, type) and (
+        not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
+    ):
+        raise ConfigError(f"{what} must be {wanted.__name__}, not {type(value).__name__}")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _known(told: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
@@ -128,7 +138,7 @@ def _closest(name: str, known: Any) -> str:
 
 
 def _check_order(steps: tuple[tuple[str, Step], ...], path: Path) -> None:
-    """Healing behind pruning, the export last."""
+    """Healing behind pruning, in the blocks of the export; the export last."""
     kinds = [step.kind for _, step in steps]
     last = kinds[-1]
     if last != "export" or "export" in kinds[:-1]:
@@ -140,3 +150,12 @@ def _check_order(steps: tuple[tuple[str, Step], ...], path: Path) -> None:
             f"{path}: step {pruned + 1} ({steps[pruned][0]}) prunes and nothing heals behind it; "
             'a pruned model is no result: add a step `use = "heal"`'
         )
+    export = steps[-1][1]
+    blocks = getattr(export, "block_size", 0) if getattr(export, "precision", "") == "int4" else 0
+    for number, (name, step) in enumerate(steps, start=1):
+        if blocks and getattr(step, "bits", 0) == 4 and getattr(step, "block_size", 0) != blocks:
+            raise ConfigError(
+                f"{path}: step {number} ({name}) learns to be rounded in blocks of "
+                f"{getattr(step, 'block_size', 0)}, but the export rounds in blocks of {blocks}; "
+                "give both the same block_size"
+            )

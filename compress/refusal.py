@@ -33,6 +33,12 @@ from .prior import topic_bots
 __all__ = ["Asked", "ask_topics", "fit_refusal"]
 
 
+_STEEPEST = 8.0
+"""Beyond it the router decides alone."""
+
+_SUREST = 9.0
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One question: the log-odds of the router and of the model's refusal, and what is right."""
@@ -83,8 +89,8 @@ def fit_refusal(asked: Sequence[Asked], kept: float) -> dict[str, float]:
     y = np.array([0] * len(right) + [1] * len(wrong))
     model = LogisticRegression(class_weight="balanced").fit(x, y)
     router, doubt = (float(weight) for weight in model.coef_[0])
-    slope = max(0.0, -router / doubt)
-    edge = float(np.quantile([a.refusal - slope * a.router for a in right], kept))
+    steepest = max(0.0, -router / doubt) if doubt > 0 else _STEEPEST
+    slope, edge = _within(right, min(steepest, _STEEPEST), kept)
     refused = np.mean([a.refusal - slope * a.router >= edge for a in wrong])
     return {
         "refusal_threshold": round(from_odds(edge), 5),
@@ -92,6 +98,15 @@ def fit_refusal(asked: Sequence[Asked], kept: float) -> dict[str, float]:
         "near_misses_refused": round(float(refused), 4),
         "kept": kept,
     }
+
+
+def _within(right: Sequence[Asked], steepest: float, kept: float) -> tuple[float, float]:
+    """The steepest slope whose edge is no surer than log-odds are held to, with that edge."""
+    for slope in np.linspace(steepest, 0, 33):
+        edge = float(np.quantile([a.refusal - slope * a.router for a in right], kept))
+        if abs(edge) <= _SUREST:
+            break
+    return float(slope), edge
 
 
 @click.command()

@@ -16,10 +16,7 @@ from .answers import Answer
 from .measured import Measured
 from .steps import Done
 
-__all__ = ["FETCHED_MB", "Change", "RunReport", "Stage", "change_of", "load", "write_report"]
-
-FETCHED_MB = 98.36
-"""The Q4_1 file that the default base model is fetched as."""
+__all__ = ["Change", "RunReport", "Stage", "change_of", "load", "write_report"]
 
 SCHEMA = 1
 
@@ -28,8 +25,8 @@ SCHEMA = 1
 class Stage:
     """A step of a run, or a technique alone: its settings, what it told, what it then measured.
 
-    `measured` is of the int4 export behind the step, None where it was not measured; `command`
-    does the step again.
+    `measured` is of the export behind the step, in the recipe's precision; None where it was not
+    measured. `command` does the step again.
     """
 
     name: str
@@ -64,7 +61,8 @@ class Change:
 class RunReport:
     """All that a report is drawn from; JSON-ready.
 
-    `fp32` and `unpruned` (int4) are what the result is compared with, in the same run. `gate` is
+    `fp32` and `unpruned` (int4) are what the result is compared with, in the same run;
+    `fetched_mb` is the file that a base model of the catalogue is fetched as, else 0. `gate` is
     a manifest's gate result. `damage` maps the name of a view (`by kind`) to the loss in points
     (0..100) of each of its rows (an entry, a kind, a layer) at each step: view, row, step.
     `commands` names how `gate`, `damage`, `changes` and `techniques` were come by.
@@ -80,7 +78,7 @@ class RunReport:
     unpruned: Measured | None = None
     fp32: Measured | None = None
     fp32_mb: float = 0.0
-    fetched_mb: float = FETCHED_MB
+    fetched_mb: float = 0.0
     techniques: tuple[Stage, ...] = ()
     gate: Mapping[str, Any] | None = None
     damage: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None

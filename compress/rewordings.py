@@ -1,6 +1,8 @@
 """Other wordings of a test's questions, to fill it up: what is asked, and what is right, stays.
 
-    python -m featherdesk.compress.rewordings TEST.jsonl --count 1253 --out ROWS.jsonl
+    python -m featherdesk.compress.rewordings TEST.jsonl --out ROWS.jsonl
+
+writes those that `featherdesk gate --data TEST.jsonl` asks.
 
 A wording has one to three changes: something before or behind the question, another order,
 spelling or word in it, a habit of the keyboard. The words stand in `phrases`; no model was trained
@@ -21,9 +23,10 @@ from typing import Any
 import click
 
 from ..agent.commands import read_questions
-from ..agent.evaluate import Case, load_cases
+from ..agent.evaluate import Case
 from .fairness import fairness_pairs
 from .injections import injection_cases
+from .noninferiority import QUESTIONS
 from .phrases import (
     ABBREVIATED,
     CONTRACTED,
@@ -36,6 +39,7 @@ from .phrases import (
     SWAPS_ZH,
 )
 from .shapes import ASKING, Shape, closed, indirect, opened, shape_of, small
+from .trial import rows_of
 
 __all__ = ["Rewording", "fairness_pairs", "injection_cases", "reworded_cases", "rewordings"]
 
@@ -246,14 +250,20 @@ def _row(one: Rewording) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("test", metavar="TEST.jsonl", type=click.Path(path_type=Path))
+@click.argument(
+    "tests", metavar="TEST.jsonl...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--count", type=click.IntRange(1), default=1500, show_default=True)
-@click.option("--seed", type=int, default=7, show_default=True)
-def main(test: Path, *, out: Path, count: int, seed: int) -> None:
-    """Write rewordings of a test's questions, as rows of a test with the id each is "of"."""
-    known = {str(name) for _, row in read_questions(test) for name in _names(row)}
-    made = rewordings(load_cases(test, known), count, seed)
+@click.option("--count", type=click.IntRange(1), help="[as many as the gate fills up with]")
+@click.option("--seed", type=int, default=0, show_default=True)
+def main(tests: tuple[Path, ...], *, out: Path, count: int | None, seed: int) -> None:
+    """Write rewordings of tests' questions, as rows of a test with the id each is "of".
+
+    Without options they are those that the gate asks when it is given the same test files.
+    """
+    known = {str(name) for test in tests for _, row in read_questions(test) for name in _names(row)}
+    cases = [row.case for row in rows_of(tests, known)[0]]
+    made = rewordings(cases, count or max(0, QUESTIONS - len(cases)), seed)
     lines = "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in made)
     out.write_text(lines, encoding="utf-8")
     click.echo(f"{len(made)} rewordings in {out}", err=True)

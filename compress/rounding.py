@@ -34,7 +34,9 @@ def rounded(weight: torch.Tensor, block_size: int, bits: int = 4) -> torch.Tenso
 
 @contextmanager
 def rounded_weights(model: Any, bits: int, block_size: int) -> Iterator[None]:
-    """While it lasts, every matrix of the model holds rounded weights; then its own come back.
+    """While it lasts, the matrices of the model hold rounded weights; then their own come back.
+
+    Word vectors are rounded where the head shares them; others the export keeps as floats.
 
     A gradient taken meanwhile is that of the rounded weights and is given to the weights as they
     are: straight through. `bits` 0 does nothing.
@@ -42,8 +44,8 @@ def rounded_weights(model: Any, bits: int, block_size: int) -> Iterator[None]:
     if not bits:
         yield
         return
-    kinds = (torch.nn.Linear, torch.nn.Embedding)
-    found = {id(m.weight): m.weight for m in model.modules() if isinstance(m, kinds)}
+    linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear))
+    found = {id(m.weight): m.weight for m in linear}
     originals = [(weight, weight.detach().clone()) for weight in found.values()]
     with torch.no_grad():
         for weight, own in originals:

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -17,15 +16,18 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 from ..agent.artifacts import Manifest, cache_root
+from ..agent.config import load_config
 from ..agent.errors import FeatherdeskError
 from ..agent.evaluate import Case, Told
 from ..agent.progress import track
 from ..agent.types import Author, RouteKind, Turn
+from .tether import tethered
 
 __all__ = ["Asked", "LoadError", "Received", "Replies", "ask_bot", "identity", "serve_command"]
 
@@ -40,9 +42,24 @@ _STILL = {
 }
 """What a bot does not do while it is tested: answer from memory, or call people."""
 
+_NO_STORE = {"FEATHERDESK_STORAGE_URL": ""}
+"""Where conversations are kept decides nothing."""
+
+_COMPUTES = (
+    "featherdesk",
+    "bm25s",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "onnxruntime-gpu",
+    "tokenizers",
+    "usearch",
+)
+"""Packages whose next version may answer otherwise."""
+
 
 class LoadError(FeatherdeskError):
-    """A bot's server ended before it was ready; the message is what it said."""
+    """A bot's server ended by itself before it was ready; the message is what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +124,34 @@ class Received:
 
 
 def identity(folder: Path) -> str:
-    """Names what answers: the bot's files, what its manifest decides, and the code of `agent`."""
+    """Names what answers: the bot's files, what its manifest decides, its settings as the
+    environment changes them, the code of `agent`, and the libraries that compute.
+
+    The code of `serve` stands for its version: it carries replies and makes none.
+    """
     manifest = Manifest.load(folder)
-    decides = [manifest.files, manifest.refusal, manifest.refusal_slope, manifest.writes]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    decides = [
+        manifest.files,
+        manifest.refusal,
+        manifest.refusal_slope,
+        manifest.writes,
+        manifest.reranker,
+        asdict(load_config(folder / "bot.toml", {**os.environ, **_STILL, **_NO_STORE})),
+        [_version(name) for name in _COMPUTES],
+    ]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode())
     package = files(__package__.rpartition(".")[0]) / "agent"
     for item in sorted(package.iterdir(), key=lambda item: item.name):
-        if item.name.endswith((".py", ".json", ".jsonl", ".txt")):
+        if item.is_file():
             digest.update(item.read_bytes())
     return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 class Replies:
@@ -177,9 +213,9 @@ Command = Callable[[Path, int], list[str]]
 
 
 def serve_command(folder: Path, port: int) -> list[str]:
-    """The command line that serves a bot folder, refused or not."""
+    """The command line that serves a bot folder, refused or not, until its stdin is closed."""
     options = ["--port", str(port), "--no-page", "--accept-refused"]
-    return [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(folder), *options]
+    return tethered("featherdesk.agent.cli", "serve", str(folder), *options)
 
 
 def ask_bot(
@@ -193,8 +229,8 @@ def ask_bot(
     """The replies of a bot to all questions, in order; the server runs only if one is missing.
 
     Raises:
-        LoadError: the server ended before it was ready.
-        FeatherdeskError: it stopped answering; replies so far are kept.
+        LoadError: the server ended by itself before it was ready.
+        FeatherdeskError: it was killed, or stopped answering; replies so far are kept.
     """
     missing = [asked for asked in dict.fromkeys(questions) if replies.get(asked) is None]
     if missing:
@@ -237,7 +273,11 @@ def _serving(folder: Path, command: Command) -> Iterator[tuple[str, "subprocess.
         port = _free_port()
         with (Path(scratch) / "log").open("w+b") as log:
             process = subprocess.Popen(
-                command(folder, port), stdout=subprocess.DEVNULL, stderr=log, env=environment
+                command(folder, port),
+                stdin=subprocess.PIPE,  # closed with this process, whatever ends it
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment,
             )
             try:
                 url = f"http://127.0.0.1:{port}"
@@ -257,8 +297,13 @@ def _wait(url: str, folder: Path, process: "subprocess.Popen[bytes]", log: IO[by
     """Until the server is ready."""
     until = time.monotonic() + _LOADING
     while time.monotonic() < until:
-        if process.poll() is not None:
-            raise LoadError(_said(log) or f"{folder}: the server ended with {process.returncode}")
+        if (code := process.poll()) is not None:
+            if code < 0:  # says nothing of the bot
+                raise FeatherdeskError(
+                    f"{folder}: the server was killed by signal {-code} while it loaded (out of "
+                    "memory?); close other programs and run the same command again"
+                )
+            raise LoadError(_said(log) or f"{folder}: the server ended with {code}")
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
                 if answer.status == 200:
@@ -284,3 +329,5 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

@@ -16,10 +16,11 @@ import torch
 
 from ..agent.errors import ConfigError
 from ..agent.progress import track
-from .activations import probes_of
-from .architecture import Shape, layers_of, open_model, save_model, shape_of
+from .architecture import Shape, layers_of, shape_of
+from .change import changed
 from .compact import compact_bytes
-from .forward import Batch, answers, effect_on_answers, mean_divergence
+from .forward import Batch, answers, mean_divergence
+from .settings import at_least, one_of
 from .steps import Task
 
 __all__ = ["ShareWeights", "Shared", "share_layers", "tie", "untie"]
@@ -48,14 +49,10 @@ class ShareWeights:
     which: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.parts not in _PARTS:
-            raise ConfigError(f"parts must be mlp, attention or all, not {self.parts!r}")
-        if self.take not in {"average", "first"}:
-            raise ConfigError(f"take must be average or first, not {self.take!r}")
-        if self.groups < 1:
-            raise ConfigError(f"groups must be at least 1, not {self.groups}")
-        if self.size < 2:
-            raise ConfigError(f"size must be at least 2, not {self.size}")
+        one_of(_PARTS, parts=self.parts)
+        one_of(("average", "first"), take=self.take)
+        at_least(1, groups=self.groups)
+        at_least(2, size=self.size)
         if any(b - a < self.size for a, b in zip(self.which, self.which[1:], strict=False)):
             raise ConfigError(f"which must ascend by at least {self.size}, not {list(self.which)}")
 
@@ -80,31 +77,29 @@ class ShareWeights:
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write the model; tells the groups, the sizes in bytes and the effect on answers."""
         self.fits(shape_of(source))
-        probes = probes_of(source, task, _PROBES, needed=not self.which)
-        model = open_model(source)
-        wanted = answers(model, probes)
-        firsts = list(self.which)
-        if not firsts:
-            alone = self._effects(model, probes, wanted, progress=task.progress)
-            firsts = _apart(alone, self.groups, self.size)
-        groups = [list(range(first, first + self.size)) for first in sorted(firsts)]
-        for group in groups:
-            share_layers(model, group, self.parts, self.take)
-        effect = effect_on_answers(model, probes, wanted)
-        save_model(model, source, out)
+
+        def share(model: Any, probes: Sequence[Batch]) -> Mapping[str, Any]:
+            firsts = list(self.which)
+            if not firsts:
+                alone = self._effects(model, probes, progress=task.progress)
+                firsts = _apart(alone, self.groups, self.size)
+            groups = [list(range(first, first + self.size)) for first in sorted(firsts)]
+            for group in groups:
+                share_layers(model, group, self.parts, self.take)
+            return {"groups": groups}
+
+        told = changed(source, out, task, share, probes=_PROBES, needed=not self.which)
         before, after = compact_bytes(source), compact_bytes(out)
         return {
-            "groups": groups,
-            "divergence": effect,
+            **told,
             "bytes": after.plain,
             "compact_bytes_before": before.compact,
             "compact_bytes": after.compact,
         }
 
-    def _effects(
-        self, model: Any, probes: Sequence[Batch], wanted: Sequence[torch.Tensor], *, progress: bool
-    ) -> list[float]:
+    def _effects(self, model: Any, probes: Sequence[Batch], *, progress: bool) -> list[float]:
         """By first layer: the divergence when only that group shares."""
+        wanted = answers(model, probes)
         firsts = range(len(layers_of(model)) - self.size + 1)
         found = []
         for first in track(firsts, "trying groups") if progress else firsts:

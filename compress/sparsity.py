@@ -6,7 +6,7 @@ the int4 ONNX graph, in llama.cpp and on every CPU the zeros are stored and mult
 weights, so neither memory nor time changes. Knows nothing of heads or channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +14,14 @@ from typing import Any, ClassVar
 import torch
 
 from ..agent.errors import ConfigError, FeatherdeskError
-from .activations import probes_of, walk
-from .architecture import Shape, layers_of, open_model, save_model, shape_of
+from .activations import Grams, walk
+from .architecture import Shape, layers_of, shape_of
+from .change import changed
 from .compact import compact_bytes
-from .forward import answers, effect_on_answers
+from .forward import Batch
 from .masks import by_magnitude, by_wanda, sparsegpt
 from .methods import LINEAR
+from .settings import one_of
 from .steps import Task
 
 __all__ = ["SPEED", "Sparsify", "accelerate", "keep_zeros", "zeros_of"]
@@ -51,10 +53,8 @@ class Sparsify:
     by: str = "wanda"
 
     def __post_init__(self) -> None:
-        if self.by not in {"magnitude", "wanda", "sparsegpt"}:
-            raise ConfigError(f"by must be magnitude, wanda or sparsegpt, not {self.by!r}")
-        if self.pattern not in {"", "2:4"}:
-            raise ConfigError(f'pattern must be "2:4" or left out, not {self.pattern!r}')
+        one_of(("magnitude", "wanda", "sparsegpt"), by=self.by)
+        one_of(("", "2:4"), pattern=self.pattern)
         if not 0 < self.share < 1:
             raise ConfigError(f"share is above 0 and below 1, not {self.share}")
         if self.pattern and self.share != 0.5:
@@ -76,30 +76,24 @@ class Sparsify:
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write the model with zeros; tells shares, sizes in bytes and the effect on answers."""
         self.fits(shape_of(source))
-        probes = probes_of(source, task, _PROBES, needed=self.by != "magnitude")
-        model = open_model(source)
-        wanted = answers(model, probes[:4])
-        if self.by == "magnitude":
-            for layer in layers_of(model):
-                self._change(layer, {})
-        else:
-            for layer, grams in walk(
-                model, probes, _PARTS, progress=task.progress, label="choosing zeros"
-            ):
+        measured = self.by != "magnitude"
+
+        def change(model: Any, probes: Sequence[Batch]) -> Mapping[str, Any]:
+            layers: Iterable[tuple[torch.nn.Module, Grams]] = (
+                walk(model, probes, _PARTS, progress=task.progress, label="choosing zeros")
+                if measured
+                else ((layer, {}) for layer in layers_of(model))
+            )
+            for layer, grams in layers:
                 self._change(layer, grams)
-        effect = effect_on_answers(model, probes[:4], wanted)
-        save_model(model, source, out)
+            return {"zeros": round(_zeros(model), 4)}
+
+        told = changed(source, out, task, change, probes=_PROBES, needed=measured)
         sizes = compact_bytes(out)
-        return {
-            "zeros": round(_zeros(model), 4),
-            "divergence": effect,
-            "bytes": sizes.plain,
-            "compact_bytes": sizes.compact,
-            "speed": SPEED,
-        }
+        return {**told, "bytes": sizes.plain, "compact_bytes": sizes.compact, "speed": SPEED}
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def _change(self, layer: torch.nn.Module, grams: Mapping[str, torch.Tensor]) -> None:
+    def _change(self, layer: torch.nn.Module, grams: Grams) -> None:
         pattern = bool(self.pattern)
         for name in _PARTS:
             weight = layer.get_submodule(name).weight

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ..agent.artifacts import atomic_folder, sha256_of
 from ..agent.errors import FeatherdeskError
+from ..agent.resources import out_of_memory
 from .material import Material
 
 __all__ = ["Done", "Kind", "Notify", "Step", "Task", "check_fit", "identity_of", "run_steps"]
@@ -87,15 +88,15 @@ def run_steps(
     """Run steps in order from `source`; folders lie in `work` as `01-layers`, `02-heal`, ...
 
     Started again after an interruption, it goes on behind the last whole step, as long as source,
-    calibration data, settings and order are the same. `after` is called behind every step, run or
-    kept.
+    parent, calibration data, settings and order are the same. `after` is called behind every step,
+    run or kept.
 
     Raises:
         FeatherdeskError: a step failed, or cannot fit what the steps before it leave; the latter
             is said before any of them starts.
     """
     check_fit(named, source)
-    key = _hash(identity_of(source), task.material.digest())
+    key = _hash(identity_of(source), identity_of(task.parent), task.material.digest())
     folder = source
     finished = []
     for number, (name, step) in enumerate(named, start=1):
@@ -138,16 +139,25 @@ def _run(
     source: Path,
     task: Task,
 ) -> Done:
+    from safetensors import SafetensorError  # recipes are read without it
+
     began = time.monotonic()
     for left in place.parent.glob(f".{place.name}-*"):  # of a run that was killed
         shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(place) as fresh:
         try:
             measured = dict(step.run(source, fresh / "model", task))
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             raise FeatherdeskError(
                 f"{name}: out of memory; close other programs or take smaller settings; run the "
                 "same command again: finished steps are kept"
+            ) from None
+        except (OSError, SafetensorError) as error:  # a disk that is full, a file that is damaged
+            raise FeatherdeskError(
+                f"{name}: {error}; free space or mend the file, and run the same command again: "
+                "finished steps are kept"
             ) from None
         if not (fresh / "model").is_dir():
             raise FeatherdeskError(f"the step {name!r} left no folder; tell its author")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..agent.artifacts import Manifest, sha256_of
+from ..agent.artifacts import Manifest
 from ..agent.catalog import local_folder
 from ..agent.errors import ArtifactError, ConfigError
 from ..agent.generators import adapter_folder, card, check_adapter
@@ -16,6 +16,7 @@ from .architecture import shape_of
 from .assemble import assemble_base
 from .material import Material, bot_material, load_material, shipped_material
 from .model import merge
+from .steps import identity_of
 from .trial import entries_of
 
 __all__ = ["Subject", "find_subject"]
@@ -26,11 +27,15 @@ ROWS = 9000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None."""
+    """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None.
+
+    `base` is the catalogue id or the folder that the parent was made from.
+    """
 
     parent: Path
     material: Material
     bot: Path | None = None
+    base: str = ""
 
 
 def find_subject(
@@ -67,10 +72,11 @@ def find_subject(
     parent = _merged(base, chosen, work, notify)
     shape_of(parent)
     if calibration is not None:
-        return Subject(parent, load_material(calibration), bot)
+        return Subject(parent, load_material(calibration), bot, base)
     if bot is not None:
-        return Subject(parent, bot_material(list(entries_of(bot).values()), rows), bot)
-    return Subject(parent, shipped_material(rows), None)
+        material = bot_material(list(entries_of(bot).values()), rows)
+        return Subject(parent, material, bot, base)
+    return Subject(parent, shipped_material(rows), None, base)
 
 
 def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:
@@ -89,7 +95,7 @@ def _merged(base: str, adapter: Path | None, work: Path, notify: Callable[[str],
     if adapter is None:
         return folder
     check_adapter(base, adapter)
-    target = work / f"parent-{sha256_of(adapter / 'adapter_model.safetensors')[:12]}"
+    target = work / f"parent-{identity_of(folder)[:12]}-{identity_of(adapter)[:12]}"
     if not (target / "config.json").exists():
         notify(f"merging {adapter.name}")
         merge(folder, adapter, target)

@@ -4,19 +4,30 @@ Rewordings come from `rewordings`, apart from any training. Knows nothing of rep
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..agent.errors import ArtifactError, ConfigError
+from ..agent.errors import ArtifactError, ConfigError, InputError
 from ..agent.evaluate import Case, load_cases
 from ..agent.index import entry_from_json
 from ..agent.types import Entry
 from .served import Asked
 
-__all__ = ["Fair", "Hostile", "Rewordings", "Row", "Trial", "entries_of", "make_trial"]
+__all__ = [
+    "Fair",
+    "Hostile",
+    "Rewordings",
+    "Row",
+    "Trial",
+    "check_tests",
+    "entries_of",
+    "make_trial",
+    "rows_of",
+    "shipped_rewordings",
+]
 
 
 class Rewordings(Protocol):
@@ -87,11 +98,12 @@ class Hostile:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """All that both bots are asked."""
+    """All that both bots are asked; `repeated` test rows were dropped, for others ask the same."""
 
     rows: tuple[Row, ...]
     fair: tuple[Fair, ...] = ()
     hostile: tuple[Hostile, ...] = ()
+    repeated: int = 0
 
     @property
     def asked(self) -> list[Asked]:
@@ -136,15 +148,7 @@ def make_trial(
     """
     if not tests:
         raise ConfigError("the gate needs a test file: --data TEST.jsonl")
-    rows: list[Row] = []
-    taken: set[str] = set()
-    for number, path in enumerate(tests):
-        for case in load_cases(path, entries):
-            name = case.id if case.id not in taken else f"{path.stem}/{case.id}"
-            while name in taken:
-                name += "+"
-            taken.add(name)
-            rows.append(Row(replace(case, id=name), name, own=number == 0))
+    rows, repeated = rows_of(tests, entries)
     if limit:
         rows = [rows[int(n * len(rows) / limit)] for n in range(min(limit, len(rows)))]
     cases = [row.case for row in rows]
@@ -160,4 +164,54 @@ def make_trial(
         tuple(rows),
         tuple(Fair(*pair) for pair in fair),
         tuple(Hostile(*one) for one in (hostile[:limit] if limit else hostile)),
+        repeated,
     )
+
+
+def rows_of(tests: Sequence[Path], known: Iterable[str]) -> tuple[list[Row], int]:
+    """The rows of test files, and how many were dropped because an earlier one asks the same.
+
+    The same question twice is one original: counted as two, it would narrow the bounds. `known`
+    are the bot's entry ids.
+
+    Raises:
+        InputError: a file is wrong.
+    """
+    ids = set(known)
+    rows: dict[Asked, Row] = {}
+    taken: set[str] = set()
+    repeated = 0
+    for number, path in enumerate(tests):
+        for case in load_cases(path, ids):
+            if Asked.of(case) in rows:
+                repeated += 1
+                continue
+            name = case.id if case.id not in taken else f"{path.stem}/{case.id}"
+            while name in taken:
+                name += "+"
+            taken.add(name)
+            rows[Asked.of(case)] = Row(replace(case, id=name), name, own=number == 0)
+    return list(rows.values()), repeated
+
+
+def check_tests(
+    tests: Sequence[Path], dev: Path | None, known: Iterable[str], notify: Callable[[str], None]
+) -> None:
+    """Read test files and a dev file as the proof will, before anything long starts.
+
+    Raises:
+        InputError: one is wrong, or `dev` holds test rows: thresholds would be fitted on the test.
+    """
+    ids = set(known)
+    rows, repeated = rows_of(tests, ids)
+    if repeated:
+        notify(f"{repeated} test rows ask what others do: dropped")
+    tested = {row.asked for row in rows}
+    fitted = load_cases(dev, ids) if dev else []
+    shared = [case.id for case in fitted if Asked.of(case) in tested]
+    if dev and shared:
+        raise InputError(
+            dev,
+            f"{len(shared)} of its rows ask what test rows ask, such as {shared[0]!r}; thresholds "
+            "must not be fitted on the test: take them out of one of the two",
+        )

@@ -18,8 +18,9 @@ import torch
 from tokenizers import Tokenizer
 
 from ..agent.errors import CatalogError, ConfigError
-from .architecture import Shape, open_model, shape_of
+from .architecture import Shape, configure, open_model, shape_of
 from .model import load_tokenizer, write_atomically
+from .settings import at_least, fewer
 from .steps import Task
 
 __all__ = ["TrimVocabulary", "kept_tokens", "parent_with", "trimmed_tokenizer"]
@@ -51,8 +52,7 @@ class TrimVocabulary:
     size: int = 16384
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigError(f"size must be at least 1, not {self.size}")
+        at_least(1, size=self.size)
 
     def fits(self, shape: Shape) -> Shape:
         """The shape it leaves, or a little less.
@@ -60,11 +60,7 @@ class TrimVocabulary:
         Raises:
             ConfigError: the model has no more tokens than should stay.
         """
-        if self.size >= shape.vocabulary:
-            raise ConfigError(
-                f"vocabulary: asks for {self.size} tokens, the model has {shape.vocabulary}; "
-                "ask for fewer, or leave the step out"
-            )
+        fewer("vocabulary", self.size, shape.vocabulary, "tokens")
         return replace(shape, vocabulary=self.size)
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
@@ -268,7 +264,7 @@ def _cut(model: Any, kept: list[int]) -> None:
         if head.bias is not None:
             head.bias = torch.nn.Parameter(head.bias.detach()[rows].clone())
     head.out_features = len(kept)
-    model.config.vocab_size = model.get_decoder().config.vocab_size = len(kept)
+    configure(model, vocab_size=len(kept))
 
 
 def _renumber(source: Path, target: Path, new_ids: Mapping[int, int]) -> None:

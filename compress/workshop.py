@@ -12,15 +12,13 @@ from pathlib import Path
 from time import monotonic
 
 from ..agent.artifacts import atomic_folder, place
-from ..agent.errors import ConfigError
 from ..agent.plugins import load
+from .activations import probes_of
 from .architecture import open_model, shape_of
 from .distill import Heal
-from .forward import batch_of
 from .layers import RemoveLayers, greedy_order
-from .material import LENGTH, batches, encoded
+from .material import shipped_material
 from .measure import measure
-from .model import load_tokenizer
 from .planner import Candidate, Trial
 from .steps import Step, Task, run_steps
 from .vocabulary import TrimVocabulary
@@ -65,7 +63,10 @@ def pruning_of(candidate: Candidate, order: Sequence[int]) -> list[tuple[str, St
 
 @dataclass
 class Workshop:
-    """A `planner.Measurer`; `users` ask at once, `threads` are the cores a candidate may use."""
+    """A `planner.Measurer`; `users` ask at once, `threads` are the cores a candidate may use.
+
+    All in `folder` is of one model and one material: others need a folder of their own.
+    """
 
     folder: Path
     task: Task
@@ -83,13 +84,17 @@ class Workshop:
         healed_s = 0.0
         if candidate.pruned or not generator.exists():  # the same for any number of threads
             healed_s = self._make(candidate, rung, minutes)
-        few = candidate.pruned and not self._weights(candidate).exists()
+        few = candidate.pruned and not minutes
         return self._trial(candidate, rung, generator, few, monotonic() - began, healed_s)
 
     def _make(self, candidate: Candidate, rung: int, minutes: float) -> float:
-        """Write the generator of a candidate; returns seconds of healing."""
-        weights = self._weights(candidate)
-        source = weights if weights.exists() else self.task.parent
+        """Write the generator of a candidate; returns seconds of healing.
+
+        Heals on from the rung before, and not from its own of a run that was killed before its
+        trial was written down: that would be more healing than the trial tells.
+        """
+        before = self._weights(candidate, rung - 1)
+        source = before if before.exists() else self.task.parent
         steps: list[tuple[str, Step]] = []
         if source == self.task.parent:
             steps += pruning_of(candidate, self._order() if candidate.layers else ())
@@ -100,7 +105,7 @@ class Workshop:
         done = run_steps(steps, source, work, replace(self.task, scratch=work / "scratch"))
         healed = [one for one in done if one.name == "heal"]
         for one in healed:
-            self._learn(one.measured, weights, one.folder)
+            self._learn(one.measured, self._weights(candidate, rung), one.folder)
         target = self.generator(candidate)
         with atomic_folder(target) as fresh:
             place(done[-1].folder, fresh)
@@ -109,7 +114,7 @@ class Workshop:
 
     def drop(self, candidate: Candidate) -> None:
         """Remove its weights, which are large; the export stays to be looked at."""
-        shutil.rmtree(self._weights(candidate), ignore_errors=True)
+        shutil.rmtree(self.folder / "weights" / _made(candidate), ignore_errors=True)
 
     def generator(self, candidate: Candidate) -> Path:
         """Where the last export of a candidate lies."""
@@ -119,8 +124,8 @@ class Workshop:
         """Layers by how little their loss changes the answers."""
         return self._order()
 
-    def _weights(self, candidate: Candidate) -> Path:
-        return self.folder / "weights" / _made(candidate)
+    def _weights(self, candidate: Candidate, rung: int) -> Path:
+        return self.folder / "weights" / _made(candidate) / str(rung)
 
     def _learn(self, told: Mapping[str, object], weights: Path, healed: Path) -> None:
         """Keep the healed weights to heal on from, and how fast this machine heals."""
@@ -146,17 +151,9 @@ class Workshop:
         if path.exists():
             return tuple(json.loads(path.read_text()))
         self.task.notify("which layers matter least")
-        tokenizer = load_tokenizer(self.task.parent)
-        sequences = encoded(self.task.material.rows, self.task.material.texts, tokenizer)
-        groups = list(batches(sequences, 4, self.task.seed))[:_PROBES]
-        if not groups:
-            raise ConfigError(
-                f"plan: no row of the calibration data fits into {LENGTH} tokens; shorten them"
-            )
+        probes = probes_of(self.task.parent, self.task, _PROBES)
         model = open_model(self.task.parent)
-        found = greedy_order(
-            model, [batch_of(group) for group in groups], self.most_layers, progress=False
-        )
+        found = greedy_order(model, probes, self.most_layers, progress=False)
         order = tuple(layer for layer, _ in found)
         self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(order))
@@ -168,7 +165,7 @@ class Workshop:
         began = monotonic()
         told = measure(
             generator,
-            self.task.material.held or self.task.material.rows,
+            self.task.material.held or shipped_material(200).held,
             threads=one.threads or self.threads,
             limit=self.limit,
             questions=_FEW if few else _MANY,
@@ -223,7 +220,7 @@ class FileJournal:
         """Append one line."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"identity": self._identity, **asdict(trial)})
-        cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        cut = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(("\n" if cut else "") + line + "\n")
 

@@ -53,13 +53,16 @@ def run(
         from .api import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from None
-    from .live import LiveBot
+    from .live import LiveBot, check_gate
 
-    _check_gate(bot, accept_refused)
+    if not accept_refused:  # before anything is loaded
+        check_gate(bot, Manifest.load(bot))
     listener = _listener(host, port)
     key = _key(host)
     _log_to_stderr()
-    app = create_app(LiveBot(bot, device), page=_page if page else None, key=key)
+    app = create_app(
+        LiveBot(bot, device, accept_refused=accept_refused), page=_page if page else None, key=key
+    )
     click.echo(
         f"Featherdesk answers at {_address(host, listener)}"
         + ("  (chat page in a few seconds)" if page else "")
@@ -89,13 +92,14 @@ def mcp(
         from .mcp_server import create_http_app, create_server
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "mcp", "mcp") from None
-    from .live import LiveBot
+    from .live import LiveBot, check_gate
 
-    _check_gate(bot, accept_refused)
+    if not accept_refused:  # before anything is loaded
+        check_gate(bot, Manifest.load(bot))
     listener = _listener(host, port) if over_http else None
     key = _key(host) if over_http else ""
     _log_to_stderr()
-    live = LiveBot(bot, device)
+    live = LiveBot(bot, device, accept_refused=accept_refused)
     try:
         server = create_server(live)
         if listener is None:
@@ -108,15 +112,6 @@ def mcp(
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         live.store.close()
-
-
-def _check_gate(bot: Path, accept_refused: bool) -> None:
-    gate = Manifest.load(bot).gate or {}
-    if gate.get("verdict") == "refused" and not accept_refused:
-        reasons = gate.get("reasons") or ["no reason was stored"]
-        raise FeatherdeskError(
-            f"{bot} was refused by the gate ({reasons[0]}); --accept-refused serves it anyway"
-        )
 
 
 def _key(host: str) -> str:

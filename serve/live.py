@@ -1,25 +1,47 @@
-"""Holds the loaded bot and takes a rebuilt folder without a restart. Knows nothing of HTTP."""
+"""Holds the loaded bot and takes a rebuilt folder without a restart. Knows nothing of HTTP.
+
+A bot that the gate refused is not taken, neither at the start nor later.
+"""
 
 import logging
 import threading
 from pathlib import Path
 
+from ..agent.artifacts import Manifest
 from ..agent.conversations import Store
 from ..agent.engine import Agent
 from ..agent.errors import FeatherdeskError
 
-__all__ = ["LiveBot"]
+__all__ = ["LiveBot", "check_gate"]
 
 log = logging.getLogger(__name__)
 
 
-class LiveBot:
-    """The agent that serves now, and the store; a changed manifest is loaded in the background."""
+def check_gate(folder: Path, manifest: Manifest) -> None:
+    """Say no to a bot that the gate refused.
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        self.folder, self._device = folder, device
+    Raises:
+        FeatherdeskError: it did; with its first reason.
+    """
+    gate = manifest.gate or {}
+    if gate.get("verdict") == "refused":
+        reasons = gate.get("reasons") or ["no reason was stored"]
+        raise FeatherdeskError(
+            f"{folder} was refused by the gate ({reasons[0]}); --accept-refused serves it anyway"
+        )
+
+
+class LiveBot:
+    """The agent that serves now, and the store; a changed manifest is loaded in the background.
+
+    Raises:
+        FeatherdeskError: the bot cannot be loaded, or was refused (without `accept_refused`).
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu", *, accept_refused: bool = False) -> None:
+        self.folder, self._device, self._accept_refused = folder, device, accept_refused
         self._stamp = self._read_stamp()
-        self._agent = Agent.load(folder, device=device)
+        self._agent = self._load()
         storage = self._agent.config.storage
         self.store = Store.beside(folder, storage.url, storage.redact_names)
         self._loading = threading.Lock()
@@ -38,9 +60,16 @@ class LiveBot:
         except OSError:
             return 0
 
+    def _load(self) -> Agent:
+        """The bot as it lies there now; judged by the manifest that it was loaded with."""
+        agent = Agent.load(self.folder, device=self._device)
+        if not self._accept_refused:
+            check_gate(self.folder, agent.manifest)
+        return agent
+
     def _reload(self, stamp: int) -> None:
         try:
-            self._agent = Agent.load(self.folder, device=self._device)
+            self._agent = self._load()
             log.info("took the rebuilt bot")
         except FeatherdeskError as error:
             log.warning("the rebuilt bot was not taken: %s", error)

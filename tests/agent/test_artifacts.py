@@ -80,3 +80,19 @@ def test_place_copies_trees(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     place(folder, tmp_path / "copy")
     assert (tmp_path / "copy" / "knowledge" / "x.json").read_text() == "{}"
+
+
+def test_only_the_report_and_the_manifest_at_the_top_are_not_hashed(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "report")
+    for name in ("report", "knowledge/report"):
+        (folder / name).mkdir()
+        (folder / name / "x.json").write_text("{}")
+    (folder / "knowledge" / "manifest.json").write_text("{}")
+    told = seal(folder, _manifest())
+    assert sorted(told.files) == [
+        "knowledge/manifest.json",
+        "knowledge/report/x.json",
+        "knowledge/x.json",
+    ]
+    (folder / "report" / "x.json").write_text("[]")
+    verify(folder, told)

@@ -93,11 +93,16 @@ def test_a_compact_folder_says_how_to_open_it(tiny: Path, tmp_path: Path) -> Non
         open_model(tmp_path / "c")
 
 
-def test_too_little_memory_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_said(
+    error: Exception, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import AutoModelForCausalLM
 
     def full(*_given: object, **_named: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     with pytest.raises(FeatherdeskError, match="does not fit into memory"):

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,9 +70,3 @@ def test_not_fewer_channels_is_said_before_anything_is_loaded(
 def test_keeping_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         PruneChannels(0)
-
-
-def test_a_number_that_leaves_blocks_open_is_told(family: Path, task: Task, tmp_path: Path) -> None:
-    said: list[str] = []
-    PruneChannels(50).run(family, tmp_path / "out", replace(task, notify=said.append))
-    assert any("no multiple of 64" in text for text in said)

@@ -2,20 +2,31 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from featherdesk.agent.artifacts import Manifest, seal, verify
 from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, InputError
 from featherdesk.agent.runtime import OnnxGenerator
-from featherdesk.compress.compression import bot_with, compress, finish, work_folder
+from featherdesk.compress.compression import (
+    Compressed,
+    bot_with,
+    compress,
+    finish,
+    places,
+    work_folder,
+)
+from featherdesk.compress.material import Material
 from featherdesk.compress.recipe import load_recipe, shipped
-from featherdesk.compress.subject import find_subject
+from featherdesk.compress.subject import Subject, find_subject
 from featherdesk.compress.trial import entries_of
+from safetensors.torch import load_file, save_file
 
 from .conftest import kin
 
@@ -85,6 +96,8 @@ def test_a_model_folder_becomes_a_generator_that_answers(
     out = tmp_path / "small"
     done = compress(str(tiny), load_recipe(str(recipe)), out, calibration=texts)
     assert [step.name for step in done.steps] == ["layers", "heal", "export"]
+    assert done.folder == work_folder(out) / "result" / "small"  # no step's folder, however called
+    assert done.subject.base == str(tiny)
     assert not out.exists()
     finish(done, out)
     assert _says(out, "Parcel 3 takes")
@@ -159,6 +172,29 @@ def test_what_is_neither_bot_nor_model_is_told(tmp_path: Path) -> None:
         find_subject("models/sample/bot.toml", tmp_path / "w")
 
 
+def test_a_merged_parent_is_of_its_own_base_and_adapter(
+    tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    base, own = tmp_path / "base", tmp_path / "own"
+    shutil.copytree(tiny, base)
+    shutil.copytree(adapter, own)
+
+    def parent() -> Path:
+        return find_subject(str(base), tmp_path / "w", adapter=str(own)).parent
+
+    first = parent()
+    assert parent() == first
+    settings = json.loads((own / "adapter_config.json").read_text())
+    (own / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 1}))
+    second = parent()
+    kept = load_file(base / "model.safetensors")
+    save_file({k: v * 1.5 for k, v in kept.items()}, base / "model.safetensors", {"format": "pt"})
+    third = parent()
+    weights = [load_file(one / "model.safetensors") for one in (first, second, third)]
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert len({float(one[name].sum()) for one in weights}) == 3
+
+
 def test_every_shipped_recipe_can_be_read() -> None:
     assert {"balanced", "gpu", "int8", "tiny"} <= set(shipped())
     for name in shipped():
@@ -209,3 +245,30 @@ def test_a_bot_gets_another_generator_and_loses_its_old_verdict(tmp_path: Path) 
     assert (bot / "generator" / "model.onnx").read_text() == "old"
     assert not (tmp_path / "out" / "report").exists()
     assert list(entries_of(tmp_path / "out")) == ["a"]
+
+
+def _gated(folder: Path, verdict: str) -> Path:
+    bot = small_bot(folder)
+    seal(bot, replace(Manifest.load(bot), gate={"verdict": verdict} if verdict else None))
+    return bot
+
+
+@pytest.mark.parametrize("verdict", ["refused", "undecided"])
+@pytest.mark.parametrize("before", ["passed", "refused", "", "absent"])
+def test_a_bot_that_passed_is_not_replaced_by_one_that_did_not(
+    tmp_path: Path, before: str, verdict: str
+) -> None:
+    out = tmp_path / "out"
+    if before != "absent":
+        _gated(out, before)
+    result = Subject(tmp_path, Material((), ()))
+    done = Compressed(_gated(tmp_path / "work" / "out", verdict), result, (), 1.0)
+    kept = before == "passed"
+    assert (tmp_path / f"out-{verdict}" in places(out)) is kept
+    made = finish(done, out, verdict)
+    assert made == (tmp_path / f"out-{verdict}" if kept else out)
+    assert (Manifest.load(made).gate or {})["verdict"] == verdict
+    assert (Manifest.load(out).gate or {})["verdict"] == ("passed" if kept else verdict)
+    better = Compressed(_gated(tmp_path / "better" / "out", "passed"), result, (), 1.0)
+    assert finish(better, out) == out
+    assert Manifest.load(out).gate == {"verdict": "passed"}

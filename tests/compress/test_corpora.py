@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from featherdesk.agent.prompt import REFUSAL
 from featherdesk.agent.types import Entry
 from featherdesk.compress.augment import dropped_words, noisy, polite, reworded, typos
 from featherdesk.compress.corpora import bot_rows, load_topics, target, topic_rows
+from featherdesk.compress.material import bot_material
 
 
 def test_every_topic_is_complete() -> None:
@@ -56,6 +58,16 @@ def test_rows_of_a_bot_ask_in_its_other_wordings(entries: list[Entry]) -> None:
     own = [row for row in rows if row.source == "bot"]
     assert len(own) == 30
     assert {row.group for row in own} == {entry.id for entry in entries}
+
+
+def test_a_bot_without_english_entries_is_learned_from_topics(entries: list[Entry]) -> None:
+    german = [replace(entry, language="de") for entry in entries]
+    rows = list(bot_rows(german, load_topics(), 12, 1, beside=1))
+    assert [row.source for row in rows] == ["topics"] * 12
+    material = bot_material(german, 32)
+    assert material.rows
+    assert material.held
+    assert german[0].answer in material.words
 
 
 def test_an_unasked_yes_is_dropped() -> None:

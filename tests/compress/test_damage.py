@@ -8,6 +8,7 @@ from featherdesk.agent.errors import ConfigError, InputError
 from featherdesk.agent.types import Entry
 from featherdesk.compress.architecture import layers_of, open_model
 from featherdesk.compress.damage import (
+    GROUPS,
     choose_finer,
     damage_map,
     finer_layers,
@@ -16,9 +17,13 @@ from featherdesk.compress.damage import (
 )
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.forward import Batch, batch_of
+from featherdesk.compress.gate import Judgement
 from featherdesk.compress.material import Material, batches, encoded
 from featherdesk.compress.model import load_tokenizer
+from featherdesk.compress.noninferiority import Verdict
 from featherdesk.compress.outcomes import Outcome, Sign
+from featherdesk.compress.proof import _judged_damage
+from featherdesk.compress.recipe import Margins
 from featherdesk.compress.rounding import rounded
 from featherdesk.compress.steps import Task
 
@@ -65,6 +70,13 @@ PARENT = [
 
 def _without(*ids: str, flag: str = "raw") -> list[Outcome]:
     return [replace(o, **{flag: False}) if o.id in ids else o for o in PARENT]
+
+
+def test_the_report_tells_what_the_gate_saw_break_by_entry() -> None:
+    pairs = tuple(zip(PARENT, _without("b1", "b2"), strict=True))
+    told = _judged_damage(Judgement(Verdict.PASSED, (), Margins(), "parent", pairs=pairs))
+    assert sorted(told) == [f"gate by {name}" for name in sorted(GROUPS)]
+    assert told["gate by entry"] == {"entry-b": {"result": 100.0}, "entry-a": {"result": 0.0}}
 
 
 def test_the_map_tells_which_entry_broke_at_which_step() -> None:
@@ -159,10 +171,10 @@ def test_the_most_sensitive_layers_are_chosen_by_count_or_budget() -> None:
 
 def test_finer_layers_are_measured_on_the_tasks_material(tiny: Path, tmp_path: Path) -> None:
     task = Task(tiny, Material((), (), ("Fee 3 is £4.95. " * 4,)), tmp_path, progress=False)
-    (chosen,) = finer_layers(tiny, task, 1)
-    assert chosen in {0, 1}
-    assert finer_layers(tiny, task, 0) == ()
-    assert finer_layers(tiny, task, 2) == (0, 1)
+    (chosen,), sweep = finer_layers(tiny, task, 1)
+    assert sweep[chosen] == max(sweep)
+    assert finer_layers(tiny, task, 0) == ((), [])
+    assert finer_layers(tiny, task, 2) == ((0, 1), sweep)
     with pytest.raises(ConfigError, match="3 of 2 layers"):
         finer_layers(tiny, task, 3)
     with pytest.raises(ConfigError, match="needs calibration data"):

@@ -85,3 +85,11 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(InputError, match=r"rows\.jsonl:2"):
         list(load(path))
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    save([_row()], path)
+    path.write_bytes(path.read_bytes() + '{"group": "caf\xe9"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: not a training row \(.*utf-8"):
+        list(load(path))

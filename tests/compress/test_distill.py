@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
+from featherdesk.agent.types import Entry
 from featherdesk.compress import distill as module
 from featherdesk.compress.architecture import open_model, shape_of
+from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.heads import PruneHeads
 from featherdesk.compress.layers import RemoveLayers
@@ -111,12 +113,16 @@ def test_a_checkpoint_of_another_model_or_settings_is_not_taken(
     monkeypatch.setattr(module, "_SAVE_EVERY", 2)
     monkeypatch.setattr(module._Run, "forget", lambda self: None)
     _heal(tokens=4 * 2 * LENGTH).run(source, tmp_path / "a", task)
-    assert (task.scratch / "heal" / "state.json").exists()
+    assert (task.scratch / "heal" / "checkpoint.safetensors").exists()
     said: list[str] = []
     heard = replace(task, notify=said.append)
     RemoveLayers(1).run(lively, tmp_path / "other", task)
     _heal(tokens=4 * 2 * LENGTH).run(tmp_path / "other", tmp_path / "b", heard)
     _heal(tokens=4 * 2 * LENGTH, learning_rate=1e-3).run(tmp_path / "other", tmp_path / "c", heard)
+    retrained = replace(heard, parent=tmp_path / "b")
+    _heal(tokens=4 * 2 * LENGTH, learning_rate=1e-3).run(
+        tmp_path / "other", tmp_path / "d", retrained
+    )
     assert not any("going on" in text for text in said)
 
 
@@ -146,6 +152,19 @@ def test_layers_that_share_weights_still_do(lively: Path, tmp_path: Path) -> Non
     assert len(tie(open_model(tmp_path / "out"))) == 3
 
 
+def test_without_a_compiler_it_heals_uncompiled(
+    lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from .conftest import task_of
+
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    said: list[str] = []
+    task = replace(task_of(lively, tmp_path), notify=said.append)
+    told = _heal(tokens=1, compiled=True).run(lively, tmp_path / "out", task)
+    assert told["steps"] == 1
+    assert sum("no C++ compiler" in text for text in said) == 1
+
+
 def test_a_faq_that_fills_no_batch_is_learned_all_the_same(lively: Path, tmp_path: Path) -> None:
     from .conftest import task_of
 
@@ -157,6 +176,18 @@ def test_a_faq_that_fills_no_batch_is_learned_all_the_same(lively: Path, tmp_pat
 def test_nothing_to_learn_from_is_said(lively: Path, tmp_path: Path) -> None:
     task = Task(lively, Material((), ()), tmp_path, progress=False)
     with pytest.raises(FeatherdeskError, match="no calibration data"):
+        _heal().run(lively, tmp_path / "out", task)
+
+
+@pytest.mark.parametrize("fits", [0, 1])
+def test_rows_that_are_all_too_long_end_it_at_once(lively: Path, tmp_path: Path, fits: int) -> None:
+    from .conftest import task_of
+
+    short = task_of(lively, tmp_path, 8).material.held[:fits]
+    asked = Question("when?", "9.")
+    long = Row((Entry("a", "q", "a " * LENGTH),), (asked,), "long", "t")
+    task = Task(lively, Material((long,), short), tmp_path, progress=False)
+    with pytest.raises(FeatherdeskError, match=f"no row has at most {LENGTH} tokens"):
         _heal().run(lively, tmp_path / "out", task)
 
 
@@ -181,6 +212,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         ({"tokens": 0}, "tokens must be at least 1"),
         ({"learning_rate": 2.0}, "learning_rate must be"),
         ({"general": 1.0}, "general is a share"),
+        ({"bits": 4, "block_size": 0}, "block_size must be one of 16, 32, 64, 128, not 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:

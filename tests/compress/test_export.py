@@ -10,9 +10,11 @@ import pytest
 from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import export as module
-from featherdesk.compress.export import ExportFast, Quantization, export, size_mb
+from featherdesk.compress.architecture import shape_of
+from featherdesk.compress.export import ExportFast, Quantization, export
 from featherdesk.compress.material import Material
-from featherdesk.compress.steps import Task
+from featherdesk.compress.measure import size_mb
+from featherdesk.compress.steps import Task, check_fit
 
 from .conftest import kin
 
@@ -244,7 +246,10 @@ def test_finer_layers_are_int8_among_int4_ones(tiny: Path, tmp_path: Path) -> No
 def test_mixed_finds_the_layers_to_keep_finer_itself(tiny: Path, tmp_path: Path) -> None:
     task = Task(tiny, Material((), (), ("Delivery takes 3 days.",)), tmp_path, progress=False)
     told = ExportFast(mixed=1).run(tiny, tmp_path / "g", task)
-    assert len(told["finer"]) == 1
+    (chosen,) = told["finer"]
+    assert sorted(told["layer_sweep"]) == ["0", "1"]
+    assert told["layer_sweep"][str(chosen)] == max(told["layer_sweep"].values()) > 0
+    assert "layer_sweep" not in ExportFast().run(tiny, tmp_path / "plain", task)
     kept = json.loads((tmp_path / "g" / "parity.json").read_text())["quantization"]
     assert kept["finer"] == told["finer"]
     with pytest.raises(ConfigError, match="leave finer out"):
@@ -274,6 +279,15 @@ def test_finer_names_layers_that_the_model_has(tiny: Path, tmp_path: Path) -> No
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Quantization(**settings)
+
+
+def test_what_needs_a_gpu_is_said_before_any_step_runs(tiny: Path) -> None:
+    from featherdesk.compress.graph import has_cuda
+
+    if not has_cuda():
+        with pytest.raises(FeatherdeskError, match="runs on an NVIDIA GPU only"):
+            check_fit([("export", ExportFast("bf16", provider="cuda"))], tiny)
+    assert ExportFast("fp16", provider="cuda").fits(shape_of(tiny)) == shape_of(tiny)
 
 
 def _greedy(generator: OnnxGenerator, ids: Sequence[int], count: int) -> list[int]:

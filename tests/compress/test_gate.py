@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from featherdesk.agent.artifacts import Manifest, place, seal, verify
 from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.encoder import MiniLM
-from featherdesk.agent.errors import ConfigError, FeatherdeskError, GateError
+from featherdesk.agent.errors import ConfigError, FeatherdeskError, GateError, InputError
 from featherdesk.agent.evaluate import Case, Told
 from featherdesk.agent.index import Index, entry_to_json
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.types import Author, Entry, RouteKind
+from featherdesk.compress import served
 from featherdesk.compress.gate import Judgement, compare, run_gate, store
 from featherdesk.compress.gate_command import gate, table
 from featherdesk.compress.inspection import inspect
@@ -30,7 +31,15 @@ from featherdesk.compress.noninferiority import Verdict
 from featherdesk.compress.outcomes import Sign, known_words, signs
 from featherdesk.compress.recipe import Margins
 from featherdesk.compress.served import Asked, LoadError, Received, Replies, ask_bot, identity
-from featherdesk.compress.trial import Fair, Hostile, Row, Trial, make_trial
+from featherdesk.compress.trial import (
+    Fair,
+    Hostile,
+    Row,
+    Trial,
+    check_tests,
+    make_trial,
+    shipped_rewordings,
+)
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 NAMES = tuple(
@@ -55,6 +64,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 brain = json.loads((folder / "brain.json").read_text())
+if brain.get("killed_at_start"):
+    import os, signal; os.kill(os.getpid(), signal.SIGKILL)
 if brain.get("broken"):
     sys.exit("error: " + brain["broken"])
 class Handler(BaseHTTPRequestHandler):
@@ -667,6 +678,33 @@ def test_what_does_not_load_is_refused_with_what_it_said(home: Path, tmp_path: P
     assert found.reasons == ("it does not load: generator/model.onnx was changed",)
 
 
+def test_a_killed_server_is_no_verdict(home: Path, tmp_path: Path) -> None:
+    trial = small_trial()
+    parent = make_bot(tmp_path / "parent", _speaking(trial))
+    killed = make_bot(tmp_path / "killed", killed_at_start=True)
+    with pytest.raises(FeatherdeskError, match=r"killed by signal 9 .*out of memory") as told:
+        run_gate(parent, killed, trial, Margins(), command=fake_server)
+    assert not isinstance(told.value, LoadError)
+    assert Manifest.load(killed).gate is None
+
+
+def test_a_bots_name_changes_with_settings_of_the_environment_that_answers_depend_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = make_bot(tmp_path / "bot")
+    before = identity(bot)
+    for name in ("FEATHERDESK_API_KEY", "FEATHERDESK_STORAGE_URL", "FEATHERDESK_ANSWER_CACHE"):
+        monkeypatch.setenv(name, "on")  # what the gate sets itself, or decides nothing
+    assert identity(bot) == before
+    monkeypatch.setenv("FEATHERDESK_GENERATION_MAX_TOKENS", "64")
+    shorter = identity(bot)
+    assert shorter != before
+    monkeypatch.delenv("FEATHERDESK_GENERATION_MAX_TOKENS")
+    assert identity(bot) == before
+    monkeypatch.setattr(served, "version", lambda name: f"{name} of tomorrow")
+    assert identity(bot) not in {before, shorter}
+
+
 def test_a_bots_name_changes_with_files_and_thresholds(tmp_path: Path) -> None:
     bot = make_bot(tmp_path / "bot")
     before = identity(bot)
@@ -707,6 +745,10 @@ def test_a_real_server_is_asked_and_keeps_nothing(
     assert not list(tmp_path.rglob("*.db"))  # test questions stay out of the staff's inbox
 
 
+def entries_of_fees() -> dict[str, Entry]:
+    return {entry.id: entry for entry in ENTRIES}
+
+
 def _test_file(path: Path) -> Path:
     lines = [
         json.dumps(
@@ -727,6 +769,7 @@ def _test_file(path: Path) -> Path:
 
 def test_rows_are_filled_up_and_foreign_ones_stay_apart(tmp_path: Path) -> None:
     own, other = _test_file(tmp_path / "own.jsonl"), _test_file(tmp_path / "other.jsonl")
+    other.write_text(other.read_text().replace("fee for", "what costs"))
     entries = {entry.id: entry for entry in ENTRIES}
     made = make_trial([own, other], entries, Numbered(), questions=200, pairs=7)
     assert (len(made.rows), len(made.fair), len(made.hostile)) == (200, 7, 1)
@@ -737,6 +780,59 @@ def test_rows_are_filled_up_and_foreign_ones_stay_apart(tmp_path: Path) -> None:
     assert [row.case.id for row in look.rows] == [f"q{n}" for n in range(0, 60, 6)]
     with pytest.raises(ConfigError, match="--data"):
         make_trial([], entries, Numbered(), questions=1500, pairs=0)
+
+
+def test_rows_that_ask_the_same_are_one_original(tmp_path: Path) -> None:
+    test = _test_file(tmp_path / "own.jsonl")
+    other = tmp_path / "other.jsonl"
+    fresh = {"id": "f", "question": "what is it?", "out_of_scope": True}
+    turns = [{"role": "user", "content": "the fee for banor"}]
+    rows = [fresh, {**fresh, "id": "g"}, {**fresh, "id": "h", "history": turns}]
+    other.write_text("\n".join(map(json.dumps, rows)))
+    made = make_trial(
+        [test, test, other], entries_of_fees(), Numbered(), questions=100, pairs=0, seed=0
+    )
+    assert made.repeated == 61
+    assert len({row.original for row in made.rows}) == len(made.rows[:62]) == 62
+    assert [row.case.id for row in made.rows[60:62]] == ["f", "h"]
+    assert [row.own for row in made.rows[59:62]] == [True, False, False]
+
+
+def test_a_dev_file_shares_no_rows_with_the_test(tmp_path: Path) -> None:
+    test, dev = _test_file(tmp_path / "test.jsonl"), tmp_path / "dev.jsonl"
+    lines = test.read_text().splitlines()
+    said: list[str] = []
+    dev.write_text(json.dumps({"id": "d", "question": "of its own?", "out_of_scope": True}))
+    check_tests([test, test], dev, entries_of_fees(), said.append)
+    assert said == ["60 test rows ask what others do: dropped"]
+    dev.write_text("\n".join([dev.read_text(), *lines[3:5]]))
+    with pytest.raises(InputError, match=r"dev\.jsonl: 2 of its rows .* such as 'q3'; thresholds"):
+        check_tests([test], dev, entries_of_fees(), said.append)
+    check_tests([], dev, entries_of_fees(), said.append)
+
+
+@pytest.mark.parametrize("option", ["--data", "--dev"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "Q", "entry_ids": ["fee-99999"]}', "t.jsonl:1: the bot has no entry"),
+        ("{", "t.jsonl:1: not JSON"),
+    ],
+)
+def test_compress_reads_test_files_before_it_runs(
+    parent: Path, tmp_path: Path, option: str, line: str, message: str
+) -> None:
+    from featherdesk.compress.compress_command import compress
+
+    (tmp_path / "t.jsonl").write_text(line)
+    command = [str(parent), "--out", str(tmp_path / "out"), option, str(tmp_path / "t.jsonl")]
+    told = CliRunner().invoke(compress, command)
+    assert isinstance(told.exception, InputError)
+    assert message in str(told.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl"]  # nothing was begun
+    no_bot = CliRunner().invoke(compress, [str(tmp_path), *command[1:]])
+    assert isinstance(no_bot.exception, ConfigError)
+    assert "is no bot folder" in str(no_bot.exception)
 
 
 def test_the_command_refuses_by_the_files_with_exit_code_3(parent: Path, tmp_path: Path) -> None:
@@ -764,17 +860,61 @@ def test_a_clean_look_at_the_files_marks_nothing(parent: Path, tmp_path: Path) -
     assert "cannot be written" in str(failed.exception)
 
 
+@pytest.mark.parametrize("stored", [Verdict.REFUSED, Verdict.PASSED])
+@pytest.mark.parametrize("look", [["--limit", "6"], ["--static"]])
+def test_a_look_takes_no_verdict_back(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    look: list[str],
+    stored: Verdict,
+) -> None:
+    test = _test_file(tmp_path / "test.jsonl")
+    trial = make_trial(
+        [test], entries_of_fees(), shipped_rewordings(), questions=0, pairs=300, limit=6
+    )
+    replies = _speaking(trial)
+    parent, artefact = (make_bot(tmp_path / name, replies) for name in ("parent", "bot"))
+    for bot in (parent, artefact):  # as if they had been asked
+        kept = Replies(identity(bot))
+        for asked in trial.asked:
+            kept.keep(asked, replies[asked.question])
+    store(artefact, Judgement(stored, ("it loops",), Margins(), "p"), None)
+    before = (artefact / "manifest.json").read_bytes()
+    told = CliRunner().invoke(gate, [str(parent), str(artefact), "--data", str(test), *look])
+    assert (told.exception is None) == (look == ["--static"]), told.output
+    assert "undecided" in told.stdout
+    assert (artefact / "manifest.json").read_bytes() == before
+
+
+def test_a_look_that_refuses_is_stored(home: Path, tmp_path: Path) -> None:
+    test = _test_file(tmp_path / "test.jsonl")
+    trial = make_trial(
+        [test], entries_of_fees(), shipped_rewordings(), questions=0, pairs=300, limit=6
+    )
+    parent, artefact = (make_bot(tmp_path / name, n=n) for n, name in enumerate(("one", "two")))
+    worse = _speaking(trial, lambda c, _: fallen_back(c, "zzk") if c.facts else answered(c))
+    for bot, replies in ((parent, _speaking(trial)), (artefact, worse)):
+        kept = Replies(identity(bot))
+        for asked in trial.asked:
+            kept.keep(asked, replies[asked.question])
+    command = [str(parent), str(artefact), "--data", str(test), "--limit", "6"]
+    told = CliRunner().invoke(gate, command)
+    assert isinstance(told.exception, GateError), told.output
+    assert Manifest.load(artefact).gate["verdict"] == "refused"  # type: ignore[index]
+
+
 def test_only_a_refused_bot_is_kept_from_serving(parent: Path, tmp_path: Path) -> None:
-    from featherdesk.serve.commands import _check_gate
+    from featherdesk.serve.live import check_gate
 
     artefact = make_bot(tmp_path / "bot")
+    check_gate(artefact, Manifest.load(artefact))
     few = Judgement(Verdict.UNDECIDED, ("too few",), Margins(), "p")
     store(artefact, few, None)
-    _check_gate(artefact, accept_refused=False)
+    check_gate(artefact, Manifest.load(artefact))
     store(artefact, replace(few, verdict=Verdict.REFUSED, reasons=("it loops",)), None)
     with pytest.raises(FeatherdeskError, match=r"refused by the gate \(it loops\); --accept"):
-        _check_gate(artefact, accept_refused=False)
-    _check_gate(artefact, accept_refused=True)
+        check_gate(artefact, Manifest.load(artefact))
 
 
 def test_the_gate_loads_no_torch() -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from click.testing import CliRunner
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
@@ -26,8 +28,11 @@ from featherdesk.compress.planner import (
     choose,
     plan,
 )
-from featherdesk.compress.steps import Task
+from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
+from safetensors.torch import load_file, save_file
+
+from .conftest import kin
 
 WANTED = candidates(30, 49152, 2)
 
@@ -133,7 +138,8 @@ def test_no_candidate_is_begun_that_does_not_fit(minutes: float, work: float) ->
     fake = Fake(clock, work)
     found = plan(WANTED, fake, Budget(minutes=minutes), Memory(), clock=clock)
     assert clock.now <= max(minutes * 60, work)
-    assert {one.key for one in found.skipped} == {one.key for one in WANTED} - {
+    assert {one.reason for one in found.skipped} <= {"not begun: no time"}
+    assert {one.candidate.key for one in found.skipped} == {one.key for one in WANTED} - {
         key for key, rung, _ in fake.seen if rung == 0
     }
 
@@ -160,6 +166,40 @@ def test_an_interrupted_plan_goes_on() -> None:
     assert clock.now <= 90 * 60
     assert found.pick is not None
     assert found.pick.candidate == planned(Budget(max_mb=60))[0].pick.candidate  # type: ignore[union-attr]
+
+
+class Broken(Fake):
+    """Cannot make some candidates: no vocabulary is cut, and no block of 16 is like torch's."""
+
+    every: bool = False
+
+    def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
+        if self.every or candidate.vocabulary or candidate.block_size == 16:
+            raise FeatherdeskError(f"{candidate.key} cannot be made")
+        return super().measure(candidate, rung, minutes)
+
+
+def test_what_cannot_be_made_is_skipped_with_its_reason() -> None:
+    clock = Clock()
+    fake = Broken(clock)
+    found = plan(WANTED, fake, Budget(max_mb=80), Memory(), clock=clock)
+    assert found.pick is not None
+    assert found.pick.healing > 0
+    wrong = {one for one in WANTED if one.vocabulary or one.block_size == 16}
+    assert {one.candidate for one in found.skipped} == wrong
+    assert {one.reason for one in found.skipped} == {f"{one.key} cannot be made" for one in wrong}
+    assert set(fake.dropped) >= {one.key for one in wrong}
+    listed = told(found)["skipped"]
+    assert listed[0]["reason"] == f"{listed[0]['name']} cannot be made"
+    assert f"{listed[0]['reason']}\n" in table(found)
+
+
+def test_when_nothing_can_be_made_the_first_reason_is_told() -> None:
+    clock = Clock()
+    fake = Broken(clock)
+    fake.every = True
+    with pytest.raises(FeatherdeskError, match="no candidate can be made: fp32 cannot be made"):
+        plan(WANTED, fake, Budget(), Memory(), clock=clock)
 
 
 def test_a_budget_below_the_smallest_says_what_is_possible() -> None:
@@ -337,15 +377,80 @@ def test_a_candidate_is_made_healed_on_and_measured(
     healed = shop.measure(one, 1, 0.02)
     assert healed.result
     assert healed.healed_s > 0
-    assert shop._weights(one).is_dir()
+    assert shop._weights(one, 1).is_dir()
     rate = json.loads((shop.folder / "healing.json").read_text())["rate"]
     assert rate > 0
+    once = load_file(shop._weights(one, 1) / "model.safetensors")
     again = shop.measure(one, 2, 0.02)
     assert again.size_mb == pytest.approx(found.size_mb, abs=0.01)
+    twice = shop._weights(one, 2) / "model.safetensors"
+    assert any(not torch.equal(once[name], weight) for name, weight in load_file(twice).items())
     shop.drop(one)
-    assert not shop._weights(one).exists()
+    assert not list((shop.folder / "weights").iterdir())
     assert (shop.generator(one) / "model.onnx").exists()
     assert not list((shop.folder / "work").iterdir())
+
+
+def test_a_trial_that_was_never_written_down_is_healed_once_in_the_next_run(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, one = replace(shop, folder=tmp_path), Candidate(layers=1)
+    sources: list[Path] = []
+
+    def noted(steps: Any, source: Path, *rest: Any) -> list[Done]:
+        sources.append(source)
+        return run_steps(steps, source, *rest)
+
+    monkeypatch.setattr(workshop, "run_steps", noted)
+    for rung in (1, 1, 2):  # the first run was killed before its line stood in the journal
+        mine.measure(one, rung, 0.001)
+    assert sources == [shop.task.parent, shop.task.parent, mine._weights(one, 1)]
+
+
+def test_texts_alone_are_enough_to_plan_with(shop: Workshop, tiny: Path, tmp_path: Path) -> None:
+    """Asked is what ships; in bytes that needs room."""
+    roomy = kin("llama", tiny, tmp_path / "model", max_position_embeddings=4096)
+    texts = tuple(f"Parcel {n} takes {n} days." for n in range(30))
+    task = replace(shop.task, parent=roomy, material=Material((), (), texts))
+    mine = replace(shop, folder=tmp_path / "plan", task=task, users=1)
+    assert mine.measure(UNCOMPRESSED, 0, 0.0).first_ms > 0
+    assert mine.measure(Candidate(layers=1), 1, 0.001).result
+
+
+def test_another_model_or_other_questions_are_measured_in_a_folder_of_their_own(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+    made: list[Fake] = []
+
+    def fake(folder: Path, **_: Any) -> Fake:
+        places.append(folder)
+        made.append(Fake(Clock(), 0.0))
+        return made[-1]
+
+    monkeypatch.setattr(workshop, "Workshop", fake)
+    model, texts = tmp_path / "bot", tmp_path / "faq.txt"
+    shutil.copytree(tiny, model)
+    texts.write_text("We open at 9.")
+    asked = [str(model), "--out", str(tmp_path / "plan"), "--calibration", str(texts)]
+
+    def planned_again() -> tuple[Path, bool]:
+        done = CliRunner().invoke(plan_command.plan, asked)
+        assert done.exception is None, done.output
+        return places[-1], bool(made[-1].seen)
+
+    first, measured = planned_again()
+    assert measured
+    assert planned_again() == (first, False)
+    texts.write_text("We open at 10.")
+    edited, measured = planned_again()
+    assert measured
+    kept = load_file(model / "model.safetensors")
+    more = {name: weight + 1 for name, weight in kept.items()}
+    save_file(more, model / "model.safetensors", {"format": "pt"})
+    retrained, measured = planned_again()
+    assert measured
+    assert len({first, edited, retrained}) == 3
 
 
 def test_threads_share_an_export(shop: Workshop) -> None:

@@ -37,6 +37,7 @@ def test_every_cut_in_order_then_healing(lively: Path, tmp_path: Path, rows: str
     assert [step["step"] for step in told["steps"]] == names
     assert f"featherdesk distill {out} --parent {lively}" in result.stderr
     assert "not on a CPU" in result.stderr
+    assert [step["step"] for step in json.loads((out / "compression.json").read_text())] == names
     shape = shape_of(out)
     assert (shape.vocabulary, shape.layers, shape.kv_heads, shape.channels) == (259, 3, 1, 64)
     assert told["compact_bytes"] < told["bytes"]
@@ -87,7 +88,10 @@ def test_a_folder_of_something_else_is_not_replaced(
     lively: Path, tmp_path: Path, rows: str
 ) -> None:
     (tmp_path / "letters.txt").write_text("dear")
-    for out, message in ((tmp_path, "is no model folder"), (lively, "is the model itself")):
+    for out, message in (
+        (tmp_path, "no folder that featherdesk wrote"),
+        (lively, "would overwrite"),
+    ):
         with pytest.raises(ConfigError, match=message):
             _ran(prune, lively, "--out", out, "--layers", 1, "--calibration", rows)
     assert (tmp_path / "letters.txt").read_text() == "dear"

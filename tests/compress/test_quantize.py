@@ -157,7 +157,11 @@ def test_encoders_are_fused_and_rounded_to_int8(bert: Path, tmp_path: Path) -> N
     assert not found & {"MatMul", "Attention"}
     sizes = [(bert / "model.safetensors"), (tmp_path / "g" / "model.onnx")]
     assert sizes[1].stat().st_size < sizes[0].stat().st_size / 2
-    assert {path.name for path in (tmp_path / "g").iterdir()} == {"model.onnx", "tokenizer.json"}
+    assert {path.name for path in (tmp_path / "g").iterdir()} == {
+        "model.onnx",
+        "parity.json",
+        "tokenizer.json",
+    }
 
 
 def test_a_fused_encoder_leaves_padding_out(bert: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,10 @@ def test_a_recipe_is_its_steps_in_order(tmp_path: Path) -> None:
         ('[[steps]]\nuse = "heads"\nkeep = 0\n', r"step 1 \(heads\): keep must be at least 1"),
         ('[[steps]]\nuse = "layers"\nby = 3\n', "by must be str, not int"),
         ('[[steps]]\nuse = "layers"\nremove = 0\n', "remove must be at least 1"),
+        ('[[steps]]\nuse = "layers"\nwhich = 3\n', "which must be a list, not int"),
+        ('[[steps]]\nuse = "layers"\nwhich = ["3"]\n', "which, item 1 must be int, not str"),
+        ('[[steps]]\nuse = "layers"\nwhich = [1, 1.5]\n', "which, item 2 must be int, not float"),
+        ('[[steps]]\nuse = "layers"\nwhich = [true]\n', "which, item 1 must be int, not bool"),
         ("[[steps]]\nkeep = 1\n", "needs `use"),
         ("steps = 3\n", r"has no \[\[steps\]\]"),
         ("", r"has no \[\[steps\]\]"),
@@ -108,6 +112,21 @@ def test_pruning_without_healing_behind_it_is_refused(tmp_path: Path, cut: str) 
             _load(tmp_path, text)
 
 
+def test_healing_learns_the_rounding_of_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load", registry.load)
+    healed = '[[steps]]\nuse = "heal"\nbits = {bits}\nblock_size = {block}\n'
+    export = EXPORT + 'precision = "{kind}"\n'
+    wrong = healed.format(bits=4, block=64) + export.format(kind="int4")
+    with pytest.raises(ConfigError, match=r"step 1 \(heal\).*blocks of 64.*rounds in blocks of 32"):
+        _load(tmp_path, wrong)
+    assert _load(tmp_path, wrong + "block_size = 64\n").steps
+    for bits, kind in ((0, "int4"), (4, "int8")):
+        told = healed.format(bits=bits, block=64) + export.format(kind=kind)
+        assert _load(tmp_path, told).steps
+
+
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe 'nothing': neither a file nor one of"):
         load_recipe("nothing")
@@ -118,3 +137,11 @@ def test_wider_margins_are_seen(tmp_path: Path) -> None:
     told = _load(tmp_path, EXPORT + "[gate]\nloss = 3\n").margins
     assert told.wider
     assert told.loss == 3.0
+
+
+@pytest.mark.parametrize("name", ["loss", "estimate", "fallback"])
+def test_narrower_margins_are_not_wider(tmp_path: Path, name: str) -> None:
+    assert not _load(tmp_path, EXPORT + f"[gate]\n{name} = 0.5\n").margins.wider
+    mixed = _load(tmp_path, EXPORT + f"[gate]\n{name} = 0.5\n").margins
+    other = {"loss", "estimate", "fallback"} - {name}
+    assert replace(mixed, **dict.fromkeys(other, 5.0)).wider

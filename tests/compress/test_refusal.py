@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from featherdesk.agent.scoring import from_odds, log_odds
 from featherdesk.compress.refusal import Asked, fit_refusal
 
@@ -32,6 +33,23 @@ def test_a_router_that_tells_nothing_gets_no_slope() -> None:
     assert fit_refusal(asked, 0.95)["refusal_slope"] == 0
 
 
+@pytest.mark.parametrize("doubt", [0.0, 0.2])
+@pytest.mark.parametrize("middle", [-3.0, 4.0])
+def test_a_doubt_that_tells_little_leaves_a_threshold_that_still_keeps_its_share(
+    doubt: float, middle: float
+) -> None:
+    rng = np.random.default_rng(5)
+    asked = [Asked(rng.normal(middle + 2), rng.normal(-4), True, True) for _ in range(200)]
+    asked += [Asked(rng.normal(middle), rng.normal(doubt - 4), False, False) for _ in range(200)]
+    told = fit_refusal(asked, 0.95)
+    edge, slope = log_odds(told["refusal_threshold"]), told["refusal_slope"]
+    kept = [a.refusal < edge + slope * a.router for a in asked if a.answerable]
+    assert abs(np.mean(kept) - 0.95) < 0.02
+    assert slope < 9
+
+
 def test_log_odds_turn_back_and_are_held() -> None:
     assert abs(from_odds(log_odds(0.3)) - 0.3) < 1e-9
     assert -10 < log_odds(0.0) < -9
+    assert from_odds(-1e6) < 1e-300
+    assert from_odds(1e6) == 1

@@ -69,6 +69,7 @@ def made_up() -> RunReport:
         unpruned=measured("u", 92.2, 1.0, 0.932, 83.4),
         fp32=measured("f", 542.0, 0.19, 0.936, 83.9),
         fp32_mb=542.0,
+        fetched_mb=98.36,
         techniques=tuple(
             Stage(name, "technique", {}, {}, seconds, measured(name, *figures))
             for name, seconds, figures in (
@@ -146,6 +147,7 @@ def test_every_figure_of_the_issue_stands_on_the_page(written: Path) -> None:
         assert figure.name.format(users=8) in html
     for wanted in ("0.62×", "[0.11× of fp32, 542.0\u00a0MB]", "0.58× of the fetched 98 MB"):
         assert wanted in html
+    assert "of the fetched" not in page(replace(made_up(), fetched_mb=0.0))
     for command in (MEASURING, "featherdesk gate parent-bot", "featherdesk export work/03-heal"):
         assert command in html
     assert "gate: passed" in html

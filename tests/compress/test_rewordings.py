@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from featherdesk.agent.evaluate import Case, load_cases
 from featherdesk.agent.prompt import leaks
-from featherdesk.agent.types import Turn
+from featherdesk.agent.types import Entry, Turn
 from featherdesk.compress import augment, corpora, fairness, phrases
 from featherdesk.compress.rewordings import (
     fairness_pairs,
@@ -20,6 +20,7 @@ from featherdesk.compress.rewordings import (
     rewordings,
 )
 from featherdesk.compress.shapes import Shape, closed, indirect, shape_of, small
+from featherdesk.compress.trial import make_trial, shipped_rewordings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,6 +259,25 @@ def test_the_module_writes_rows_that_evaluate_reads(tmp_path: Path) -> None:
     told = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert {one["of"] for one in told} == {"a-1", "a-2", "a-3"}
     assert all(one["how"] for one in told)
+
+
+def test_the_module_writes_what_the_gate_asks(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("own.jsonl", "other.jsonl")]
+    for path in files:
+        rows = [
+            {"id": f"q{n}", "question": f"is {path.stem} fee {n} low?", "entry_ids": ["fee"]}
+            for n in range(60)
+        ]
+        rows.append({**rows[0], "id": "again"})
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    out = tmp_path / "rows.jsonl"
+    done = CliRunner().invoke(main, [*map(str, files), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    entries = {"fee": Entry("fee", "What is the fee?", "It is low.")}
+    trial = make_trial(files, entries, shipped_rewordings(), questions=1500, pairs=0)
+    asked = [(row.case.id, row.case.question) for row in trial.rows[120:]]
+    assert len(asked) == 1380
+    assert [(one.id, one.question) for one in load_cases(out, entries)] == asked
 
 
 def test_both_sides_of_a_pair_carry_the_same() -> None:

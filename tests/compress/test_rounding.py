@@ -79,9 +79,11 @@ def test_gradients_pass_straight_through_and_weights_come_back(family: Path) -> 
     assert torch.equal(part.weight.grad, torch.ones_like(before))
 
 
-def test_a_tied_head_rounds_with_the_embeddings(family: Path) -> None:
+def test_embeddings_round_with_a_tied_head_alone(family: Path) -> None:
     model = open_model(family)
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = words.weight is head.weight
+    before = words.weight.detach().clone()
     with rounded_weights(model, 4, 32):
         assert (words.weight is head.weight) == tied
+        assert torch.equal(words.weight, before) != tied  # the export keeps them as floats, then

@@ -30,7 +30,9 @@ class Mark:
         text = (source / "config.json").read_text()
         (out / "config.json").write_text(text + self.letter)
         if self.error:
-            raise MemoryError if self.error == "memory" else FeatherdeskError(self.error)
+            raise {"memory": MemoryError(), "disk": OSError(28, "No space left")}.get(
+                self.error
+            ) or FeatherdeskError(self.error)
         if self.wait:
             (out.parents[1] / "inside").write_text("yes")
             time.sleep(self.wait)
@@ -107,6 +109,9 @@ def test_other_settings_source_data_or_seed_run_again(source: Path, tmp_path: Pa
     other = replace(task, material=Material((), (), ("another text",)))
     assert ran("x", "c", task=other) == ["x", "c"]
     assert ran("x", "c", task=replace(other, seed=8)) == ["x", "c"]
+    (tmp_path / "parent").mkdir()
+    (tmp_path / "parent" / "config.json").write_text("p")
+    assert ran("x", "c", task=replace(task, parent=tmp_path / "parent")) == ["x", "c"]
 
 
 def test_out_of_memory_is_said_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -114,6 +119,30 @@ def test_out_of_memory_is_said_and_leaves_nothing(source: Path, tmp_path: Path) 
     with pytest.raises(FeatherdeskError, match="mark0: out of memory"):
         run_steps(_steps(Mark("a", error="memory")), source, work, task)
     assert not list(work.iterdir())
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Asks torch for four petabytes."""
+
+    kind: ClassVar[str] = "shape"
+
+    def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
+        import torch
+
+        return {"size": torch.empty(2**52, dtype=torch.uint8).numel()}
+
+
+def test_what_torch_says_of_memory_is_understood(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(FeatherdeskError, match=r"mark0: out of memory; .* finished steps are kept"):
+        run_steps(_steps(Greedy()), source, tmp_path / "work", _task(source, tmp_path))
+
+
+def test_a_full_disk_is_said_and_keeps_finished_steps(source: Path, tmp_path: Path) -> None:
+    task, work = _task(source, tmp_path), tmp_path / "work"
+    with pytest.raises(FeatherdeskError, match=r"mark1: .*No space left; free space"):
+        run_steps(_steps(Mark("a"), Mark("b", error="disk")), source, work, task)
+    assert [one.name for one in work.iterdir()] == ["01-mark0"]
 
 
 def test_a_step_that_leaves_no_folder_is_named(source: Path, tmp_path: Path) -> None:
@@ -164,6 +193,7 @@ def test_a_kill_inside_a_step_leaves_nothing_that_loads_and_the_next_run_goes_on
 
 def test_what_cannot_fit_is_said_before_the_first_step_runs(tiny: Path, tmp_path: Path) -> None:
     from featherdesk.compress.channels import PruneChannels
+    from featherdesk.compress.export import ExportFast
     from featherdesk.compress.heads import PruneHeads
     from featherdesk.compress.layers import RemoveLayers
     from featherdesk.compress.vocabulary import TrimVocabulary
@@ -173,7 +203,9 @@ def test_what_cannot_fit_is_said_before_the_first_step_runs(tiny: Path, tmp_path
         (RemoveLayers(31), "remove 31 of 2 layers"),
         (PruneHeads(2), "keep 2 KV heads, the model has 2"),
         (PruneChannels(128), "keep 128 channels, the model has 128"),
-        (TrimVocabulary(320), "asks for 320 tokens"),
+        (ExportFast(finer=(40,)), "finer names layer 40; the model has layers 0 to 1"),
+        (ExportFast(mixed=99), "mixed = 99, but the model has 2 layers"),
+        (TrimVocabulary(320), "keep 320 tokens, the model has 320"),
     ):
         with pytest.raises(ConfigError, match=message):
             run_steps(_steps(Mark("a"), step), tiny, tmp_path / "work", _task(tiny, tmp_path))

@@ -199,7 +199,7 @@ def test_too_small_and_too_large_are_refused(tiny: Path, tmp_path: Path) -> None
     from .conftest import task_of
 
     task = task_of(tiny, tmp_path)
-    with pytest.raises(ConfigError, match="asks for 320 tokens, the model has 320"):
+    with pytest.raises(ConfigError, match="asks to keep 320 tokens, the model has 320"):
         TrimVocabulary(320).run(tiny, tmp_path / "out", task)
     with pytest.raises(ConfigError, match="leave no room for the 259 bytes and special"):
         TrimVocabulary(100).run(tiny, tmp_path / "out", task)

@@ -1,0 +1,62 @@
+import errno
+
+import click
+import pytest
+from featherdesk.agent import cli
+from featherdesk.agent.resources import out_of_memory, out_of_space
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_every_name(error: Exception) -> None:
+    assert out_of_memory(error)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not out_of_memory(ValueError("out of memory"))
+    assert not out_of_space(FileNotFoundError(errno.ENOENT, "No such file"))
+    assert not out_of_space(RuntimeError("No space left on device"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "error: out of memory; close other programs"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "'/x/y'; free space and run"),
+    ],
+)
+def test_a_command_ends_in_one_line(
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @click.command()
+    def greedy() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load", lambda *_: greedy)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["models"])
+    assert done.value.code == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "load", lambda *_: broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["models"])
