@@ -59,7 +59,8 @@ def gate(
     artefact's manifest, failing questions in its report/gate.json; that of a look (--limit,
     --static) only if it refuses. Exit code 3: refused or undecided.
     """
-    from .gate import run_gate, store, write_json
+    from .gate import run_gate, store
+    from .json_file import write_json
     from .noninferiority import Verdict
     from .recipe import Margins, load_recipe
     from .trial import entries_of, make_trial, shipped_rewordings
