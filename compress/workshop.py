@@ -15,12 +15,12 @@ from ..agent.artifacts import atomic_folder, place
 from ..agent.plugins import load
 from .activations import probes_of
 from .architecture import open_model, shape_of
+from .candidate import Candidate, Trial
 from .distill import Heal
 from .json_file import write_json
 from .layers import RemoveLayers, greedy_order
 from .material import shipped_material
 from .measure import measure
-from .planner import Candidate, Trial
 from .steps import Step, Task, run_steps
 from .vocabulary import TrimVocabulary
 
