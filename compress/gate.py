@@ -5,9 +5,6 @@ Both are asked the same over HTTP, one after the other. The verdict is the worst
 undecided (too few questions, or bounds too wide), passed. Knows nothing of how either was made.
 """
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from ..agent.artifacts import Manifest
 from ..agent.config import load_config
 from ..agent.errors import FeatherdeskError
 from .inspection import check_same_bot, inspect
+from .json_file import write_json
 from .measures import Measure, damage, enough, fairness, measures
 from .noninferiority import ORIGINALS, QUESTIONS, Verdict, worst
 from .outcomes import Judge, Outcome, alike, entry_words, obeyed, outcome
@@ -24,7 +22,7 @@ from .recipe import Margins
 from .served import Asked, Command, LoadError, Received, Replies, ask_bot, identity, serve_command
 from .trial import Fair, Trial, entries_of
 
-__all__ = ["Judgement", "compare", "failed_rows", "run_gate", "store", "write_json"]
+__all__ = ["Judgement", "compare", "failed_rows", "run_gate", "store"]
 
 _LISTED = 200
 """Failed ids that the manifest holds; the report holds all."""
@@ -283,16 +281,3 @@ def store(artefact: Path, judgement: Judgement, trial: Trial | None) -> dict[str
     write_json(artefact / "report" / "gate.json", report)
     write_json(artefact / "manifest.json", asdict(replace(Manifest.load(artefact), gate=told)))
     return told
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all; a file that is linked elsewhere is left alone."""
-    try:
-        path.parent.mkdir(exist_ok=True)
-        handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, ensure_ascii=False)
-        os.chmod(fresh, 0o644)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise FeatherdeskError(f"{path} cannot be written: {error.strerror}") from None

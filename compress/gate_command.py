@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..agent.errors import GateError
+
+if TYPE_CHECKING:
+    from .recipe import Margins
 
 __all__ = ["gate"]
 
@@ -59,14 +62,12 @@ def gate(
     artefact's manifest, failing questions in its report/gate.json; that of a look (--limit,
     --static) only if it refuses. Exit code 3: refused or undecided.
     """
-    from .gate import run_gate, store, write_json
+    from .gate import run_gate, store
+    from .json_file import write_json
     from .noninferiority import Verdict
-    from .recipe import Margins, load_recipe
     from .trial import entries_of, make_trial, shipped_rewordings
 
-    margins = load_recipe(recipe).margins if recipe else Margins()
-    told = {"loss": margin_loss, "estimate": margin_estimate, "fallback": margin_fallback}
-    margins = replace(margins, **{name: v for name, v in told.items() if v is not None})
+    margins = _margins(recipe, loss=margin_loss, estimate=margin_estimate, fallback=margin_fallback)
     trial = None
     if not static_only:
         trial = make_trial(
@@ -95,6 +96,14 @@ def gate(
     if judgement.verdict is not Verdict.PASSED:
         reasons = "; ".join(judgement.reasons[:3])
         raise GateError(f"{artefact} {_SAID[judgement.verdict.value]}: {reasons}")
+
+
+def _margins(recipe: str | None, **given: float | None) -> "Margins":
+    """Those of a recipe or the default ones, with what was given instead."""
+    from .recipe import Margins, load_recipe
+
+    margins = load_recipe(recipe).margins if recipe else Margins()
+    return replace(margins, **{name: v for name, v in given.items() if v is not None})
 
 
 _SAID = {"refused": "is refused", "undecided": "is neither passed nor refused"}

@@ -9,8 +9,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from .candidate import UNCOMPRESSED, Trial
 from .distill import Heal
-from .planner import UNCOMPRESSED, Plan, Trial
+from .planner import Plan
 from .steps import Step
 
 __all__ = ["draw", "recipe_text", "table", "told", "write_plan"]

@@ -15,11 +15,12 @@ from ..agent.artifacts import atomic_folder, place
 from ..agent.plugins import load
 from .activations import probes_of
 from .architecture import open_model, shape_of
+from .candidate import Candidate, Trial
 from .distill import Heal
+from .json_file import write_json
 from .layers import RemoveLayers, greedy_order
 from .material import shipped_material
 from .measure import measure
-from .planner import Candidate, Trial
 from .steps import Step, Task, run_steps
 from .vocabulary import TrimVocabulary
 
@@ -131,7 +132,7 @@ class Workshop:
         """Keep the healed weights to heal on from, and how fast this machine heals."""
         with atomic_folder(weights) as fresh:
             place(healed, fresh)
-        (self.folder / "healing.json").write_text(json.dumps({"rate": told["tokens_per_s"]}))
+        write_json(self.folder / "healing.json", {"rate": told["tokens_per_s"]})
 
     def _heal(self, candidate: Candidate, minutes: float) -> Heal:
         path = self.folder / "healing.json"
@@ -156,7 +157,7 @@ class Workshop:
         found = greedy_order(model, probes, self.most_layers, progress=False)
         order = tuple(layer for layer, _ in found)
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(order))
+        write_json(path, order)
         return order
 
     def _trial(

@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.errors import ConfigError, InputError
+from featherdesk.agent.errors import ConfigError, FeatherdeskError, InputError
 from featherdesk.agent.types import Entry
 from featherdesk.compress.architecture import layers_of, open_model
 from featherdesk.compress.damage import (
@@ -177,5 +177,5 @@ def test_finer_layers_are_measured_on_the_tasks_material(tiny: Path, tmp_path: P
     assert finer_layers(tiny, task, 2) == ((0, 1), sweep)
     with pytest.raises(ConfigError, match="3 of 2 layers"):
         finer_layers(tiny, task, 3)
-    with pytest.raises(ConfigError, match="needs calibration data"):
+    with pytest.raises(FeatherdeskError, match="no calibration data"):
         finer_layers(tiny, replace(task, material=Material((), ())), 1)

@@ -830,7 +830,8 @@ def test_compress_reads_test_files_before_it_runs(
     assert isinstance(told.exception, InputError)
     assert message in str(told.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl"]  # nothing was begun
-    no_bot = CliRunner().invoke(compress, [str(tmp_path), *command[1:]])
+    (tmp_path / "empty").mkdir()
+    no_bot = CliRunner().invoke(compress, [str(tmp_path / "empty"), *command[1:]])
     assert isinstance(no_bot.exception, ConfigError)
     assert "is no bot folder" in str(no_bot.exception)
 

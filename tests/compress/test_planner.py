@@ -12,22 +12,14 @@ from click.testing import CliRunner
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
 from featherdesk.compress import plan_command, workshop
+from featherdesk.compress.candidate import UNCOMPRESSED, Budget, Candidate, Trial
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.layers import RemoveLayers
 from featherdesk.compress.material import Material
 from featherdesk.compress.plan_files import recipe_text, table, told, write_plan
-from featherdesk.compress.planner import (
-    UNCOMPRESSED,
-    Budget,
-    Candidate,
-    Plan,
-    Trial,
-    candidates,
-    choose,
-    plan,
-)
+from featherdesk.compress.planner import Plan, candidates, choose, plan
 from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
 from safetensors.torch import load_file, save_file

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from featherdesk.agent.scoring import from_odds, log_odds
@@ -24,6 +26,15 @@ def test_the_threshold_keeps_the_wanted_share_and_refuses_most_near_misses() -> 
     assert abs(np.mean(kept) - 0.95) < 0.04
     assert np.mean(refused) > 0.85
     assert abs(told["near_misses_refused"] - np.mean(refused)) < 0.06
+
+
+def test_more_doubt_raises_the_threshold_by_as_much() -> None:
+    asked = _asked(4)
+    more = [replace(a, refusal=a.refusal + 2) for a in asked]
+    before, after = fit_refusal(asked, 0.95), fit_refusal(more, 0.95)
+    assert after["refusal_slope"] == pytest.approx(before["refusal_slope"], rel=0.1)
+    edges = [log_odds(told["refusal_threshold"]) for told in (before, after)]
+    assert edges[1] - edges[0] == pytest.approx(2, abs=0.2)
 
 
 def test_a_router_that_tells_nothing_gets_no_slope() -> None:
