@@ -109,7 +109,9 @@ def finetune(
     if validation is not None:
         training, held = rows, list(dataset.load(validation))
     result = run(assemble_base(base, say), training, held[:80], out, config, start_from=start)
-    write_card(out, base=base, data=sorted({row.source for row in rows}), start_from=start_from)
+    blocks = 3 * sum(row.block for row in training) >= len(training)
+    data = sorted({row.source for row in rows})
+    write_card(out, base=base, data=data, start_from=start_from, blocks=blocks)
     click.echo(json.dumps(asdict(replace(result, curve=()))))
 
 
@@ -164,8 +166,13 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
     return told.generation.base, told.generation.adapter, own, rows
 
 
-def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> None:
-    """Write card.json: what the adapter was trained on, and under which prompt contract."""
+def write_card(
+    folder: Path, *, base: str, data: list[str], start_from: str, blocks: bool = False
+) -> None:
+    """Write card.json: what the adapter was trained on, and under which prompt contract.
+
+    `blocks` tells that it reads entries well that were read one by one (block attention).
+    """
     from ..agent.catalog import find, local_folder
     from ..agent.generators import adapter_folder, card
     from ..agent.prompt import contract_hash
@@ -179,6 +186,7 @@ def write_card(folder: Path, *, base: str, data: list[str], start_from: str) -> 
     if not _is_encoder(base):
         before = adapter_folder(start_from)
         told["prompt_contract"] = contract_hash()
+        told["blocks"] = blocks
         told["start_from"] = start_from
         known = card(before) if before else {}
         told["refusal_threshold"] = known.get("refusal_threshold", 0.5)

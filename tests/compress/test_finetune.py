@@ -1,9 +1,13 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
-from featherdesk.compress.dataset import Question, Row
+from featherdesk.compress import commands
+from featherdesk.compress.dataset import Question, Row, save
 from featherdesk.compress.finetune import finetune
 from featherdesk.compress.methods import Method, TrainingConfig
 from featherdesk.compress.model import merge
@@ -122,3 +126,16 @@ def test_wrong_settings_are_refused() -> None:
         TrainingConfig(rank=0)
     with pytest.raises(ConfigError, match="learning_rate"):
         TrainingConfig(learning_rate=3)
+
+
+@pytest.mark.parametrize(("apart", "told"), [(0, False), (8, True)])
+def test_the_card_tells_whether_entries_may_be_read_one_by_one(
+    tiny: Path, tmp_path: Path, apart: int, told: bool
+) -> None:
+    rows = [replace(row, block=number < apart) for number, row in enumerate(_rows(16))]
+    save(rows, tmp_path / "rows.jsonl")
+    settings = ["--rank", "4", "--max-steps", "2", "--base", str(tiny)]
+    command = [str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "a"), *settings]
+    run = CliRunner().invoke(commands.finetune, command, catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    assert json.loads((tmp_path / "a" / "card.json").read_text())["blocks"] is told
