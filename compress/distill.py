@@ -4,17 +4,19 @@ Knowledge distillation (Hinton et al., arXiv 1503.02531): divergence from the pa
 the answers, distance of the last hidden states on every token, and a share of the written
 answers; after Muralidharan et al., "Minitron", arXiv 2407.14679. With `bits` the weights are
 rounded as the export will round them (quantization-aware, straight-through: arXiv 1308.3432).
-Knows nothing of how the model was pruned.
+The parent has every entry in view where the model reads each by itself (block attention, arXiv
+2409.15355). Knows nothing of how the model was pruned.
 """
 
 import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -121,6 +123,9 @@ def heal(source: Path, out: Path, config: Heal, task: Task) -> dict[str, Any]:
         "curve": run.curve,
     }
 
+_Lesson = tuple[Batch, Batch]
+"""What the model reads, and the same with every entry in view: what its parent reads."""
+
 
 class _Run:
     """The state of one healing: student, parent, optimizer, place in the data."""
@@ -162,14 +167,17 @@ class _Run:
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if has_bf16(self.device) else torch.float32
 
-    def _probes(self, sequences: Sequence[Encoded]) -> list[Batch]:
+    def _probes(self, sequences: Sequence[Encoded]) -> list[_Lesson]:
         groups = list(batches(sequences, self.config.batch, 0))[:_HELD]
-        return [self._batch(group) for group in groups]
+        return [self._lesson(group) for group in groups]
 
-    def _batch(self, group: Sequence[Encoded]) -> Batch:
+    def _lesson(self, group: Sequence[Encoded]) -> _Lesson:
         """Always the same shape: a compiled model is made for one."""
         missing = self.config.batch - len(group)
-        return batch_of([*group, *list(group[:1]) * missing], LENGTH).to(self.device)
+        told = [*group, *list(group[:1]) * missing]
+        whole = [replace(one, block=np.zeros_like(one.block)) for one in told]
+        batch, seen = (batch_of(one, LENGTH).to(self.device) for one in (told, whole))
+        return batch, seen
 
     def _with_lora(self, student: Any) -> Any:
         from peft import LoraConfig, get_peft_model
@@ -189,10 +197,10 @@ class _Run:
         perplexity of general text, the parent's beside it: what was forgotten."""
         student = self._inner()
         with torch.no_grad(), self._mixed(), self._rounded():
-            apart = [divergences(student, b, self.parent) for b in self.held]
-            nats = [_surprise(student, batch) for batch in self.known]
-            known = [_surprise(self.parent, batch) for batch in self.known]
-        firsts = torch.cat([d[b.firsts] for d, b in zip(apart, self.held, strict=True)])
+            apart = [divergences(student, one, self.parent, whole) for one, whole in self.held]
+            nats = [_surprise(student, batch) for batch, _ in self.known]
+            known = [_surprise(self.parent, batch) for batch, _ in self.known]
+        firsts = torch.cat([d[b.firsts] for d, (b, _) in zip(apart, self.held, strict=True)])
         return {
             "divergence": round(float(torch.cat(apart).mean()), 5),
             "divergence_first": round(float(firsts.mean()), 5),
@@ -206,7 +214,7 @@ class _Run:
     def _rounded(self) -> Any:
         return rounded_weights(self._inner(), self.config.bits, self.config.block_size)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _lessons(self) -> Iterator[_Lesson]:
         """Batches for ever; general text in its share."""
         rng = random.Random(self.task.seed)
         number = 0
@@ -216,12 +224,12 @@ class _Run:
             groups = list(batches([*self.rows, *texts], self.config.batch, self.task.seed + number))
             full = [group for group in groups if len(group) == self.config.batch]
             for group in full or groups:
-                yield self._batch(group)
+                yield self._lesson(group)
             number += 1
 
     def train(self) -> None:
         self._resume()
-        source = self._batches()
+        source = self._lessons()
         for _ in range(self.step * self.config.accumulate):
             next(source)
         bar = Progress(
@@ -250,14 +258,14 @@ class _Run:
     def _late(self) -> bool:
         return 0 < self.config.minutes * 60 <= self.seconds
 
-    def _optimize(self, source: Iterator[Batch]) -> float:
+    def _optimize(self, source: Iterator[_Lesson]) -> float:
         """One optimizer step; returns its loss."""
         total = 0.0
         with self._rounded():
             for _ in range(self.config.accumulate):
-                batch = next(source)
+                batch, whole = next(source)
                 with self._mixed():
-                    loss = self._loss(batch) / self.config.accumulate
+                    loss = self._loss(batch, whole) / self.config.accumulate
                 loss.backward()
                 total += float(loss.detach())
                 self.seen += int(batch.real.sum())
@@ -274,11 +282,11 @@ class _Run:
         self.step += 1
         return total
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
+    def _loss(self, batch: Batch, whole: Batch) -> torch.Tensor:
         config, student = self.config, self._inner()
         places, counted = _evened(batch)
         with torch.no_grad():
-            seen = hidden(self.parent, batch).flatten(0, 1)
+            seen = hidden(self.parent, whole).flatten(0, 1)
             wanted = torch.log_softmax(self.parent.lm_head(seen[places - 1]).float(), -1)
         states = hidden(student, batch).flatten(0, 1)
         told = torch.log_softmax(student.lm_head(states[places - 1]).float(), -1)
@@ -292,7 +300,8 @@ class _Run:
             far = torch.nn.functional.smooth_l1_loss(told_doubt, doubt, reduction="none")
             loss = loss + config.doubt * (far * counted[firsts]).sum() / counted[firsts].sum()
         if config.states and states.shape == seen.shape:
-            real = batch.real.flatten().float()
+            alike = (batch.bias == whole.bias).all(-1).squeeze(1) & batch.real
+            real = alike.flatten().float()
             gap = (states.float() - seen.float()).pow(2).sum(-1)
             far = gap / seen.float().pow(2).sum(-1).clamp(min=1e-9)
             loss = loss + config.states * (far * real).sum() / real.sum()

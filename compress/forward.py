@@ -130,9 +130,12 @@ def log_probabilities(model: Any, batch: Batch) -> torch.Tensor:
     return torch.log_softmax(_capped(model, logits), -1)
 
 
-def divergences(model: Any, batch: Batch, parent: Any) -> torch.Tensor:
-    """KL(parent || model) of every answer token, in nats: shape (targets,)."""
-    wanted, told = log_probabilities(parent, batch), log_probabilities(model, batch)
+def divergences(model: Any, batch: Batch, parent: Any, read: Batch | None = None) -> torch.Tensor:
+    """KL(parent || model) of every answer token, in nats: shape (targets,).
+
+    `read` is what the parent reads, if its mask is another.
+    """
+    wanted, told = log_probabilities(parent, read or batch), log_probabilities(model, batch)
     return torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
 
 

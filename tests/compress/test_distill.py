@@ -218,3 +218,26 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _heal(**settings)
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_a_model_that_reads_entries_one_by_one_learns_what_all_in_view_tell(
+    lively: Path, tmp_path: Path, *, block: bool
+) -> None:
+    from .conftest import task_of
+
+    task = task_of(lively, tmp_path, 96)
+    pair = (Entry("a", "when", "at nine"), Entry("b", "where", "in town"))
+    rows, held = (
+        tuple(
+            replace(row, entries=pair, block=block, questions=row.questions[:1]) for row in given
+        )
+        for given in (task.material.rows, task.material.held)
+    )
+    told = _heal(tokens=24 * 2 * LENGTH).run(
+        lively, tmp_path / "out", replace(task, material=Material(rows, held))
+    )
+    if block:
+        assert told["after"]["divergence"] < 0.9 * told["before"]["divergence"]
+    else:
+        assert told["before"]["divergence"] < 1e-4
