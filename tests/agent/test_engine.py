@@ -98,15 +98,6 @@ def test_what_may_be_chosen_is_numbered_and_an_ordinal_chooses(
     assert chosen.route.matches[0].entry_id == offered.citations[1].entry_id
 
 
-def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
-    agent_of: Callable[[str], Agent],
-) -> None:
-    agent = agent_of(GOOD)
-    agent.manifest = replace(agent.manifest, refusal=0.3, refusal_slope=0.5)
-    assert agent._refusal_threshold(0.5) == pytest.approx(0.3)
-    assert agent._refusal_threshold(0.9) > 0.5 > 0.3 > agent._refusal_threshold(0.1)
-
-
 def test_a_slow_or_silent_model_falls_back_to_the_curated_text(
     agent_of: Callable[..., Agent],
 ) -> None:
