@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .answers import AnswerCache
 from .artifacts import Manifest, verify
 from .calibration import Calibration
 from .classifier import TextClassifier
@@ -45,7 +46,10 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Agent:
-    """A loaded bot: `reply` whole or `stream` as it is written; `areply`, `astream` for async."""
+    """A loaded bot: `reply` whole or `stream` as it is written; `areply`, `astream` for async.
+
+    What the model writes is kept in `answers`, where a server gives it some.
+    """
 
     router: Router
     generator: Generator | None
@@ -55,6 +59,7 @@ class Agent:
     bits: str = ""
     dialogue: Dialogue = field(default_factory=Dialogue)
     guards: tuple[Guard, ...] = ()
+    answers: AnswerCache | None = None
 
     @classmethod
     def load(
@@ -221,6 +226,7 @@ class Agent:
             tuple(history),
             [self.entry(entry_id) for entry_id in route.passed],
             stopped,
+            self.answers,
         )
         yield from self._written(writing, ms, began)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from .answers import AnswerCache, KeptAnswer, answer_key, entry_version, is_private
 from .artifacts import Manifest
 from .draft import Draft
 from .grounding import StreamGuard, sources_of
@@ -16,9 +17,19 @@ from .runtime import Generator, Step
 from .scoring import from_odds, log_odds
 from .stages import Generation
 from .support import load_support
+from .texts import language_of
 from .types import Author, Entry, Reply, Route, Turn
 
 __all__ = ["Writing", "refusal_threshold"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is asked, the entries that are shown and the turns that are read with it."""
+
+    asked: str
+    shown: Sequence[Entry]
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(slots=True)
@@ -36,6 +47,7 @@ class Writing:
     history: tuple[Turn, ...]
     entries: Sequence[Entry]
     stopped: Callable[[], bool]
+    answers: AnswerCache | None = None
     drafts: list[Draft] = field(default_factory=list)
 
     @property
@@ -46,15 +58,14 @@ class Writing:
     def deltas(self) -> Iterator[str]:
         """What is written, released as far as the sources hold it."""
         deadline = time.monotonic() + self.settings.timeout
-        tasks, limit = self._tasks(), self._limit()
-        for asked, shown, turns in tasks:
-            blocks = [self.generator.encode(text) for text in render(shown, asked, turns).texts]
-            guard = StreamGuard(sources_of(shown), asked, load_support())
-            draft = Draft(guard, sum(map(len, blocks)))
+        tasks = self._tasks()
+        # One of several parts is never refused.
+        limit = 2.0 if len(tasks) > 1 else self._limit()
+        for task in tasks:
+            draft = Draft(StreamGuard(sources_of(task.shown), task.asked, load_support()))
             self.drafts.append(draft)
             opening = "\n\n" if len(self.drafts) > 1 else ""
-            steps = self._steps(blocks, shown, deadline, limit)
-            for delta in draft.deltas(self.generator, steps):
+            for delta in self._recalled_or_written(draft, task, deadline, limit):
                 yield opening + delta
                 opening = ""
             if not draft.good:
@@ -67,6 +78,7 @@ class Writing:
             told,
             prompt_tokens=sum(draft.prompt_tokens for draft in self.drafts),
             tokens=sum(len(draft.tokens) for draft in self.drafts),
+            cached=all(draft.kept for draft in self.drafts),
         )
 
     def _judged(self, curator: Curator, ms: dict[str, float]) -> Reply:
@@ -88,19 +100,46 @@ class Writing:
             model=self.manifest.adapter,
         )
 
-    def _tasks(self) -> list[tuple[str, Sequence[Entry], tuple[Turn, ...]]]:
-        """What is asked, the entries that are shown and the turns that are read with it."""
-        parts: list[tuple[str, Sequence[Entry], tuple[Turn, ...]]] = [
-            (asked, [entry], ())
-            for asked, entry in zip(self.route.questions, self.entries, strict=False)
-        ]
-        return parts or [(self.question, self.entries, self.history)]
+    def _tasks(self) -> list[_Task]:
+        """The message, or its parts."""
+        parts = zip(self.route.questions, self.entries, strict=False)
+        tasks = [_Task(asked, [entry]) for asked, entry in parts]
+        return tasks or [_Task(self.question, self.entries, self.history)]
 
     def _limit(self) -> float:
-        """How likely a refusal must be to be taken; one of several parts is never refused."""
-        if len(self._tasks()) > 1:
-            return 2.0
+        """How likely a refusal must be to be taken."""
         return refusal_threshold(self.manifest, self.settings, self.route.confidence)
+
+    def _recalled_or_written(
+        self, draft: Draft, task: _Task, deadline: float, limit: float
+    ) -> Iterator[str]:
+        """The deltas of a draft: of what was kept, or else of what is written now, and kept."""
+        asked, turns = task.asked, task.turns
+        if self.answers is None or is_private(asked, turns, task.shown):
+            yield from self._written(draft, task, deadline, limit)
+            return
+        versions = tuple(entry_version(entry) for entry in task.shown)
+        key = answer_key(self._version(), asked, language_of(asked), turns, versions)
+        kept = self.answers.get(key, limit)
+        if kept is not None:
+            yield from draft.recalled(kept)
+            return
+        yield from self._written(draft, task, deadline, limit)
+        if draft.raw.strip() and not (draft.refused or draft.failed or self.stopped()):
+            self.answers.add(key, KeptAnswer(draft.raw, limit, versions, draft.guard.failed))
+
+    def _written(self, draft: Draft, task: _Task, deadline: float, limit: float) -> Iterator[str]:
+        prompt = render(task.shown, task.asked, task.turns)
+        blocks = [self.generator.encode(text) for text in prompt.texts]
+        draft.prompt_tokens = sum(map(len, blocks))
+        yield from draft.deltas(self.generator, self._steps(blocks, task.shown, deadline, limit))
+
+    def _version(self) -> str:
+        """Names the generator with the settings that change what it writes."""
+        files = sorted(self.manifest.files.items())
+        told = [item for item in files if item[0].startswith("generator/")]
+        settings = (self.settings.max_tokens, self.settings.stored_mb, self.manifest.blocks)
+        return repr((self.manifest.prompt_contract, self.manifest.adapter, told, settings))
 
     def _steps(
         self,

@@ -19,6 +19,8 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..agent.commands import reply_json
@@ -85,6 +87,23 @@ class _Metrics:
         self.seconds.observe(reply.ms.get("total", 0.0) / 1000)
         if "first_token" in reply.ms:
             self.first.observe(reply.ms["first_token"] / 1000)
+
+
+class _Kept(Collector):
+    """How often an answer was found that the model had written before, by bot and not by reply:
+    the chat page asks too."""
+
+    def __init__(self, bot: LiveBot) -> None:
+        self._bot = bot
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        answers = self._bot.agent.answers
+        told = CounterMetricFamily(
+            "featherdesk_answer_cache", "Answers looked for among those kept.", labels=["result"]
+        )
+        told.add_metric(["hit"], answers.hits if answers else 0)
+        told.add_metric(["miss"], answers.misses if answers else 0)
+        yield told
 
 
 def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> FastAPI:
@@ -166,6 +185,7 @@ def _health(app: FastAPI, bot: LiveBot, page: asyncio.Event | None) -> None:
 
 def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
     metrics = _Metrics()
+    metrics.registry.register(_Kept(bot))
 
     @app.get("/metrics")
     async def scrape() -> Response:

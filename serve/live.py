@@ -7,6 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
+from ..agent.answers import AnswerCache
 from ..agent.artifacts import Manifest
 from ..agent.conversations import Store
 from ..agent.engine import Agent
@@ -34,6 +35,8 @@ def check_gate(folder: Path, manifest: Manifest) -> None:
 class LiveBot:
     """The agent that serves now, and the store; a changed manifest is loaded in the background.
 
+    Answers are kept from one agent to the next, as far as the entries they stand on are the same.
+
     Raises:
         FeatherdeskError: the bot cannot be loaded, or was refused (without `accept_refused`).
     """
@@ -41,6 +44,7 @@ class LiveBot:
     def __init__(self, folder: Path, device: str = "cpu", *, accept_refused: bool = False) -> None:
         self.folder, self._device, self._accept_refused = folder, device, accept_refused
         self._stamp = self._read_stamp()
+        self.answers: AnswerCache | None = None
         self._agent = self._load()
         storage = self._agent.config.storage
         self.store = Store.beside(folder, storage.url, storage.redact_names)
@@ -65,7 +69,18 @@ class LiveBot:
         agent = Agent.load(self.folder, device=self._device)
         if not self._accept_refused:
             check_gate(self.folder, agent.manifest)
+        self.answers = agent.answers = self._answers(agent)
         return agent
+
+    def _answers(self, agent: Agent) -> AnswerCache | None:
+        """What was kept so far and still holds for an agent; None where nothing may be kept."""
+        budget = int(agent.config.generation.cached * 1e6)
+        if not budget or agent.generator is None:
+            return None
+        if self.answers is None or self.answers.budget != budget:
+            return AnswerCache(budget)
+        self.answers.keep(agent.router.index.entries)
+        return self.answers
 
     def _reload(self, stamp: int) -> None:
         try:
