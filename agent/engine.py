@@ -5,28 +5,25 @@ no conversation; knows nothing of HTTP or of storage.
 """
 
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from .answers import AnswerCache
 from .artifacts import Manifest, verify
-from .calibration import Calibration
-from .classifier import TextClassifier
 from .config import load_config
 from .dialogue import Dialogue
-from .encoder import open_encoder
 from .errors import ArtifactError
-from .guards import Asked, Guard, Seen, load_guards, look
-from .index import Index
+from .guards import Asked, Guard, Seen, look
 from .offers import offered
-from .prefill import open_store
+from .parts import open_parts
 from .prompt import contract_hash
 from .receipt import bit_level
 from .replies import Curator
-from .reranker import CrossEncoder
 from .router import Router
-from .runtime import Generator, OnnxGenerator
+from .runtime import Generator
 from .skillset import agreeing, open_skills
 from .stages import BotConfig
 from .texts import language_of, say
@@ -87,29 +84,33 @@ class Agent:
         config = load_config(folder / "bot.toml")
         cores = config.generation.threads if threads is None else threads
         cores = cores or available_cores()
-        encoder = open_encoder(manifest.encoder, folder / "encoder", cores)
-        index = Index.load(folder / "knowledge", encoder)
-        if (folder / "classifier").is_dir():
-            index.classifier = TextClassifier(folder / "classifier", cores)
-        calibration = Calibration.load(folder / "knowledge" / "calibration.json")
-        reranker = None
-        if manifest.reranker:
-            reranker = CrossEncoder(folder / "reranker", cores, manifest.reranker)
-        written = generate and bool(manifest.writes)
-        generator = None
-        if written:
-            store = open_store(folder, config.generation.stored_mb) if manifest.blocks else None
-            generator = OnnxGenerator(folder / "generator", cores, device, store)
+        parts = open_parts(folder, manifest, config, cores, device, generate=generate)
+        skills = open_skills(config.skills, folder.resolve().parent)
         return cls(
-            Router(index, calibration, frozenset(manifest.writes), reranker),
-            generator,
+            parts.router,
+            parts.generator,
             config,
             manifest,
             folder,
             bit_level(folder / "generator"),
-            Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
-            load_guards(config),
+            Dialogue(agreeing(skills, parts.router.index.entries)),
+            parts.guards,
         )
+
+    def warm(self) -> None:
+        """Route a question and write a word, for nobody: what parts set up at their first use is
+        there when a customer comes."""
+        entry = next((one for one in self.router.index.entries if not one.skill), None)
+        if entry is None:
+            return
+        self.route(entry.question)
+        if self.generator is not None:
+            asked = count()
+            route = Route(RouteKind.ANSWER, 1.0, 0.0, passed=(entry.id,))
+            writing = self._writing(
+                self.generator, route, entry.question, (), lambda: next(asked) > 1
+            )
+            deque(replace(writing, answers=None).deltas(), 0)
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with an id.
@@ -217,8 +218,19 @@ class Agent:
             )
             yield StreamEvent(reply=_timed(reply, ms, began))
             return
-        writing = Writing(
-            self.generator,
+        writing = self._writing(self.generator, route, question, history, stopped)
+        yield from self._written(writing, ms, began)
+
+    def _writing(
+        self,
+        generator: Generator,
+        route: Route,
+        question: str,
+        history: Sequence[Turn],
+        stopped: Callable[[], bool],
+    ) -> Writing:
+        return Writing(
+            generator,
             self.config.generation,
             self.manifest,
             route,
@@ -228,7 +240,6 @@ class Agent:
             stopped,
             self.answers,
         )
-        yield from self._written(writing, ms, began)
 
     def _written(
         self, writing: Writing, ms: dict[str, float], began: float

@@ -106,15 +106,22 @@ class _Kept(Collector):
         yield told
 
 
-def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> FastAPI:
-    """The ASGI app. `page` makes the chat page, mounted at / once it is ready."""
+def create_app(
+    bot: LiveBot,
+    *,
+    page: Page | None = None,
+    key: str = "",
+    warm: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The ASGI app. `page` makes the chat page, mounted at / once it is ready; `warm` is called
+    before, once questions are answered."""
     ready = asyncio.Event()
     courier = Courier(bot.store, bot.agent.manifest.name, lambda: bot.agent.config.handoff)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            mounting = asyncio.create_task(_mount(app, bot, page, stack, ready))
+            mounting = asyncio.create_task(_mount(app, bot, page, stack, ready, warm))
             courier.start()
             yield
             if not mounting.done():
@@ -133,9 +140,15 @@ def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> Fast
 
 
 async def _mount(
-    app: FastAPI, bot: LiveBot, page: Page | None, stack: AsyncExitStack, ready: asyncio.Event
+    app: FastAPI,
+    bot: LiveBot,
+    page: Page | None,
+    stack: AsyncExitStack,
+    ready: asyncio.Event,
+    warm: Callable[[], None],
 ) -> None:
     """Import and build the page off the event loop, then hang it at the root."""
+    await asyncio.to_thread(warm)
     if page is None:
         return
     shell = await asyncio.to_thread(page, bot)

@@ -6,12 +6,15 @@ A bot that the gate refused is not taken, neither at the start nor later.
 import logging
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..agent.answers import AnswerCache
 from ..agent.artifacts import Manifest
-from ..agent.conversations import Store
 from ..agent.engine import Agent
 from ..agent.errors import FeatherdeskError
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["LiveBot", "check_gate"]
 
@@ -46,8 +49,11 @@ class LiveBot:
         self._stamp = self._read_stamp()
         self.answers: AnswerCache | None = None
         self._agent = self._load()
+        # The database library is slow to import: that goes on elsewhere while the bot is loaded.
+        from ..agent.conversations import Store
+
         storage = self._agent.config.storage
-        self.store = Store.beside(folder, storage.url, storage.redact_names)
+        self.store: Store = Store.beside(folder, storage.url, storage.redact_names)
         self._loading = threading.Lock()
 
     @property
@@ -57,6 +63,16 @@ class LiveBot:
         if stamp != self._stamp and stamp and self._loading.acquire(blocking=False):
             threading.Thread(target=self._reload, args=(stamp,), daemon=True).start()
         return self._agent
+
+    def warm(self) -> None:
+        """Have the agent do once what the first customer would wait for."""
+        self._warm(self._agent)
+
+    def _warm(self, agent: Agent) -> None:
+        try:
+            agent.warm()
+        except FeatherdeskError as error:
+            log.warning("the bot could not be warmed up: %s", error)
 
     def _read_stamp(self) -> int:
         try:
@@ -84,7 +100,9 @@ class LiveBot:
 
     def _reload(self, stamp: int) -> None:
         try:
-            self._agent = self._load()
+            fresh = self._load()
+            self._warm(fresh)
+            self._agent = fresh
             log.info("took the rebuilt bot")
         except FeatherdeskError as error:
             log.warning("the rebuilt bot was not taken: %s", error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from fastapi import FastAPI
 from featherdesk.agent.answers import AnswerCache
 from featherdesk.agent.prompt import REFUSAL
 from featherdesk.serve.api import create_app
@@ -261,6 +263,26 @@ def test_a_client_that_leaves_stops_the_model(
     assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
     stream.close()
     assert endless.ended.wait(30)
+
+
+def test_questions_are_answered_while_it_warms_up_and_the_page_comes_after(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    went_on, made = threading.Event(), threading.Event()
+
+    def page(bot: Any) -> FastAPI:
+        made.set()
+        return FastAPI()
+
+    def warm() -> None:
+        assert went_on.wait(30)
+
+    url = serving(create_app(bot_of(GOOD), page=page, warm=warm))
+    assert httpx.get(f"{url}/readyz").json() == {"status": "ready", "bot": "b", "page": False}
+    assert _asked(_client(url)).choices[0].message.content == GOOD
+    assert not made.is_set()
+    went_on.set()
+    assert made.wait(30)
 
 
 def _counted(url: str, result: str) -> float:

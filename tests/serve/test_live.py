@@ -120,3 +120,28 @@ def test_another_room_for_answers_begins_anew(
     assert after is not before
     assert (after is not None) is kept
     live.store.close()
+
+
+def test_a_rebuilt_bot_is_warm_before_it_serves(bot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveBot(bot)
+    serving: list[Agent] = []
+    monkeypatch.setattr(Agent, "warm", lambda agent: serving.append(live._agent))
+    first = live.agent
+    mark(bot, {"verdict": "passed"})
+    assert after_loading(live) is not first
+    assert serving == [first]
+    live.store.close()
+
+
+def test_a_bot_that_cannot_be_warmed_up_serves(
+    bot: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(agent: Agent) -> None:
+        raise FeatherdeskError("too cold")
+
+    live = LiveBot(bot)
+    monkeypatch.setattr(Agent, "warm", fails)
+    live.warm()
+    assert "could not be warmed up: too cold" in caplog.text
+    assert live.agent.reply("when will it arrive?").text
+    live.store.close()
