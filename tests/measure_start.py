@@ -25,7 +25,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featherdesk.agent.engine import Agent
 
 PATIENCE = 900.0
 REST = 3.0
@@ -119,7 +122,7 @@ def start(bot: Path, *, page: bool, answers: Sequence[int]) -> dict[str, Any]:
 def parts(bot: Path, *, page: bool) -> dict[str, dict[str, float]]:
     """What each part takes, opened one after the other in this process.
 
-    The multilingual encoder loads its model at its first use: so `first question`.
+    The multilingual encoder loads its model at its first use: that stands at `first question`.
     """
     told: dict[str, dict[str, float]] = {}
     seen, began = memory(), time.perf_counter()
@@ -135,18 +138,10 @@ def parts(bot: Path, *, page: bool) -> dict[str, dict[str, float]]:
         }
         seen, began = now, time.perf_counter()
 
-    told["python"] = {"s": 0.0, "anonymous_mb": seen["anonymous"]}
-    from featherdesk.agent.artifacts import Manifest, verify
-    from featherdesk.agent.engine import Agent, available_cores
     from featherdesk.serve import api, live  # noqa: F401 - what they import is measured
 
     took("imports")
-    manifest = Manifest.load(bot)
-    verify(bot, manifest)
-    took("verifying")
-    opened(bot, manifest, available_cores(), took)
-    agent = Agent.load(bot)
-    began, seen = time.perf_counter(), memory()
+    agent = opened(bot, took)
     agent.warm()
     took("first question")
     if page:
@@ -156,27 +151,41 @@ def parts(bot: Path, *, page: bool) -> dict[str, dict[str, float]]:
     return told
 
 
-def opened(bot: Path, manifest: Any, cores: int, took: Callable[[str], None]) -> None:
-    """The parts of a folder, each dropped when the next is opened so that none counts twice."""
+def opened(bot: Path, took: Callable[[str], None]) -> "Agent":
+    """The agent of a bot folder, made of parts that are opened one by one."""
+    from featherdesk.agent.artifacts import Manifest, verify
+    from featherdesk.agent.calibration import Calibration
+    from featherdesk.agent.config import load_config
     from featherdesk.agent.encoder import open_encoder
+    from featherdesk.agent.engine import Agent, available_cores
+    from featherdesk.agent.guards import load_guards
     from featherdesk.agent.index import Index
+    from featherdesk.agent.prefill import open_store
     from featherdesk.agent.reranker import CrossEncoder
+    from featherdesk.agent.router import Router
     from featherdesk.agent.runtime import OnnxGenerator
 
+    manifest, cores = Manifest.load(bot), available_cores()
+    verify(bot, manifest)
+    took("verifying")
     encoder = open_encoder(manifest.encoder, bot / "encoder", cores)
     took("encoder")
     index = Index.load(bot / "knowledge", encoder)
+    calibration = Calibration.load(bot / "knowledge" / "calibration.json")
     took("index")
+    second = None
     if manifest.reranker:
         second = CrossEncoder(bot / "reranker", cores, manifest.reranker)
         took("reranker")
-        del second
+    config, generator = load_config(bot / "bot.toml"), None
     if manifest.writes:
-        generator = OnnxGenerator(bot / "generator", cores)
+        store = open_store(bot, config.generation.stored_mb) if manifest.blocks else None
+        generator = OnnxGenerator(bot / "generator", cores, store=store)
         took("generator")
-        del generator
-    del index, encoder
-    took("given back")
+    guards = load_guards(config)
+    took("guards")
+    router = Router(index, calibration, frozenset(manifest.writes), second)
+    return Agent(router, generator, config, manifest, bot, guards=guards)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
