@@ -84,6 +84,8 @@ class AnswerCache:
         """Keep an answer, in the place of those that were not asked for longest."""
         with self._lock:
             self._drop(key)
+            if answer.size > self.budget:
+                return
             self._kept[key] = answer
             self._size += answer.size
             while self._size > self.budget:

@@ -67,7 +67,7 @@ def served(bot: Path, *options: str) -> Iterator[tuple[str, int, float]]:
             yield f"http://127.0.0.1:{port}", process.pid, began
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
 
 def ready(url: str, began: float, wanted: Callable[[dict[str, Any]], bool]) -> float:

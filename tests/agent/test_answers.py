@@ -315,8 +315,12 @@ def test_one_that_is_kept_again_takes_no_more_room() -> None:
     assert (len(answers), answers.size) == (1, one.size)
 
 
-def test_an_answer_larger_than_the_budget_is_not_kept() -> None:
-    answers = AnswerCache(1000)
+def test_an_answer_larger_than_the_budget_is_not_kept_and_drives_none_out() -> None:
+    answers = AnswerCache(2000)
+    small = KeptAnswer("x", 0.5, ("v",))
+    answers.add("a", small)
+    answers.add("b", KeptAnswer("x" * 5000, 0.5, ("v",)))
+    assert (len(answers), answers.size) == (1, small.size)
     answers.add("a", KeptAnswer("x" * 5000, 0.5, ("v",)))
     assert (len(answers), answers.size) == (0, 0)
 
