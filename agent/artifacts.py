@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -106,20 +108,24 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its hash.
+    """Compare every file with its hash, several at once.
 
     Raises:
-        ArtifactError: a file is missing, changed, or outside the folder.
+        ArtifactError: a file is missing, changed, or outside the folder; the first of them.
     """
     root = folder.resolve()
-    for name, wanted in manifest.files.items():
+
+    def look(name: str) -> None:
         path = (root / name).resolve()
         if not path.is_relative_to(root) and not (root / name).is_symlink():
             raise ArtifactError(f"{folder}: {name} points outside the bot folder")
         if not path.is_file():
             raise ArtifactError(f"{folder}: {name} is missing; build or copy the folder anew")
-        if sha256_of(path) != wanted:
+        if sha256_of(path) != manifest.files[name]:
             raise ArtifactError(f"{folder}: {name} was changed after the build; build anew")
+
+    with ThreadPoolExecutor(thread_name_prefix="verifying") as pool:
+        deque(pool.map(look, manifest.files), 0)
 
 
 def cache_root() -> Path:

@@ -67,6 +67,7 @@ def reply_json(reply: Reply, identity: str = "") -> dict[str, Any]:
         "guards": list(reply.guards),
         "unsupported": list(reply.unsupported),
         "model": model_name(reply.base, reply.model, reply.bits),
+        "cached": reply.cached,
         **(
             {
                 "skill": {

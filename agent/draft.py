@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .answers import KeptAnswer
 from .errors import GenerationError
 from .grounding import StreamGuard
 from .prompt import REFUSAL, leaks
@@ -19,21 +20,37 @@ __all__ = ["Draft"]
 class Draft:
     """What the model writes to one question, and how far it may be released.
 
-    `checked` counts the milliseconds that the guard took.
+    `checked` counts the milliseconds that the guard took; `kept` says that it was written before.
     """
 
     guard: StreamGuard
-    prompt_tokens: int
+    prompt_tokens: int = 0
     raw: str = ""
     tokens: list[int] = field(default_factory=list)
     refused: bool = False
     failed: bool = False
     checked: float = 0.0
+    kept: bool = False
 
     @property
     def good(self) -> bool:
         """Whether it may be sent whole."""
         return bool(self.raw.strip()) and not (self.refused or self.failed or self.guard.failed)
+
+    def recalled(self, answer: KeptAnswer) -> Iterator[str]:
+        """Take what was written to the same question before, and yield it at once.
+
+        What was sent then is checked again, what was rejected stays so.
+        """
+        self.kept, self.raw = True, answer.text
+        if answer.failed:
+            self.guard.failed = answer.failed
+            return
+        began = time.perf_counter()
+        whole = self.guard.feed(self.raw) + self.guard.finish()
+        self.checked = (time.perf_counter() - began) * 1000
+        if whole and not self.guard.failed:
+            yield whole
 
     def deltas(self, generator: Generator, steps: Iterator[Step]) -> Iterator[str]:
         """Take the model's steps and yield what may be shown."""

@@ -5,46 +5,31 @@ no conversation; knows nothing of HTTP or of storage.
 """
 
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
+from .answers import AnswerCache
 from .artifacts import Manifest, verify
-from .calibration import Calibration
-from .classifier import TextClassifier
 from .config import load_config
 from .dialogue import Dialogue
-from .draft import Draft
-from .encoder import open_encoder
 from .errors import ArtifactError
-from .grounding import StreamGuard, sources_of, unsupported
-from .guards import Asked, Guard, Seen, load_guards, look
-from .index import Index
-from .offers import OFFERED, offered
-from .prefill import open_store
-from .prompt import END_OF_TURN, REFUSAL, contract_hash, render
+from .guards import Asked, Guard, Seen, look
+from .offers import offered
+from .parts import open_parts
+from .prompt import contract_hash
 from .receipt import bit_level
-from .reranker import CrossEncoder
+from .replies import Curator
 from .router import Router
-from .runtime import Generator, OnnxGenerator, Step
-from .scoring import from_odds, log_odds
+from .runtime import Generator
 from .skillset import agreeing, open_skills
 from .stages import BotConfig
-from .support import load_support
 from .texts import language_of, say
 from .threads import called, iterated
-from .types import (
-    Author,
-    Citation,
-    Entry,
-    Handoff,
-    HandoffReason,
-    Reply,
-    Route,
-    RouteKind,
-    StreamEvent,
-    Turn,
-)
+from .types import Author, Entry, Reply, Route, RouteKind, StreamEvent, Turn
+from .writing import Writing
 
 __all__ = ["MAX_QUESTION", "Agent"]
 
@@ -58,7 +43,10 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Agent:
-    """A loaded bot: `reply` whole or `stream` as it is written; `areply`, `astream` for async."""
+    """A loaded bot: `reply` whole or `stream` as it is written; `areply`, `astream` for async.
+
+    What the model writes is kept in `answers`, where a server gives it some.
+    """
 
     router: Router
     generator: Generator | None
@@ -68,6 +56,7 @@ class Agent:
     bits: str = ""
     dialogue: Dialogue = field(default_factory=Dialogue)
     guards: tuple[Guard, ...] = ()
+    answers: AnswerCache | None = None
 
     @classmethod
     def load(
@@ -95,29 +84,33 @@ class Agent:
         config = load_config(folder / "bot.toml")
         cores = config.generation.threads if threads is None else threads
         cores = cores or available_cores()
-        encoder = open_encoder(manifest.encoder, folder / "encoder", cores)
-        index = Index.load(folder / "knowledge", encoder)
-        if (folder / "classifier").is_dir():
-            index.classifier = TextClassifier(folder / "classifier", cores)
-        calibration = Calibration.load(folder / "knowledge" / "calibration.json")
-        reranker = None
-        if manifest.reranker:
-            reranker = CrossEncoder(folder / "reranker", cores, manifest.reranker)
-        written = generate and bool(manifest.writes)
-        generator = None
-        if written:
-            store = open_store(folder, config.generation.stored_mb) if manifest.blocks else None
-            generator = OnnxGenerator(folder / "generator", cores, device, store)
+        parts = open_parts(folder, manifest, config, cores, device, generate=generate)
+        skills = open_skills(config.skills, folder.resolve().parent)
         return cls(
-            Router(index, calibration, frozenset(manifest.writes), reranker),
-            generator,
+            parts.router,
+            parts.generator,
             config,
             manifest,
             folder,
             bit_level(folder / "generator"),
-            Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
-            load_guards(config),
+            Dialogue(agreeing(skills, parts.router.index.entries)),
+            parts.guards,
         )
+
+    def warm(self) -> None:
+        """Route a question and write a word, for nobody: what parts set up at their first use is
+        there when a customer comes."""
+        entry = next((one for one in self.router.index.entries if not one.skill), None)
+        if entry is None:
+            return
+        self.route(entry.question)
+        if self.generator is not None:
+            asked = count()
+            route = Route(RouteKind.ANSWER, 1.0, 0.0, passed=(entry.id,))
+            writing = self._writing(
+                self.generator, route, entry.question, (), lambda: next(asked) > 1
+            )
+            deque(replace(writing, answers=None).deltas(), 0)
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with an id.
@@ -125,8 +118,11 @@ class Agent:
         Raises:
             KeyError: there is none.
         """
-        index = self.router.index
-        return index.entries[index.place[entry_id]]
+        return self._curator.entry(entry_id)
+
+    @property
+    def _curator(self) -> Curator:
+        return Curator(self.router)
 
     def reply(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
@@ -162,8 +158,10 @@ class Agent:
         if plan is not None:
             return seen.marked(self.dialogue.reply(plan, route, ms, run=False))
         if route.kind in _GENERATING:
-            return seen.marked(self._from_entries(route, Author.CURATED, ms))
-        return offered(seen.marked(self._ready(route, seen.question, ms)), history, language)
+            return seen.marked(self._curator.from_entries(route, Author.CURATED, ms))
+        return offered(
+            seen.marked(self._curator.ready(route, seen.question, ms)), history, language
+        )
 
     def stream(
         self, question: str, history: Sequence[Turn] = (), *, stopped: Callable[[], bool] = _never
@@ -214,166 +212,47 @@ class Agent:
             return
         if route.kind not in _GENERATING or self.generator is None:
             reply = (
-                self._from_entries(route, Author.CURATED, ms)
+                self._curator.from_entries(route, Author.CURATED, ms)
                 if route.kind in _GENERATING
-                else self._ready(route, question, ms)
+                else self._curator.ready(route, question, ms)
             )
             yield StreamEvent(reply=_timed(reply, ms, began))
             return
-        yield from self._written(self.generator, route, question, history, ms, began, stopped)
+        writing = self._writing(self.generator, route, question, history, stopped)
+        yield from self._written(writing, ms, began)
 
-    def _written(
+    def _writing(
         self,
         generator: Generator,
         route: Route,
         question: str,
         history: Sequence[Turn],
-        ms: dict[str, float],
-        began: float,
         stopped: Callable[[], bool],
-    ) -> Iterator[StreamEvent]:
-        """The model writes; what it writes is released as far as the sources hold it.
-
-        A message of several questions is answered one by one, each from its own entry.
-        """
-        entries = [self.entry(entry_id) for entry_id in route.passed]
-        tasks: list[tuple[str, list[Entry], tuple[Turn, ...]]] = [
-            (asked, [entry], ()) for asked, entry in zip(route.questions, entries, strict=False)
-        ]
-        tasks = tasks or [(question, entries, tuple(history))]
-        limit = 2.0 if len(tasks) > 1 else self._refusal_threshold(route.confidence)
-        deadline = time.monotonic() + self.config.generation.timeout
-        drafts: list[Draft] = []
-        for asked, shown, turns in tasks:
-            blocks = [generator.encode(text) for text in render(shown, asked, turns).texts]
-            guard = StreamGuard(sources_of(shown), asked, load_support())
-            draft = Draft(guard, sum(map(len, blocks)))
-            drafts.append(draft)
-            opening = "\n\n" if len(drafts) > 1 else ""
-            steps = self._steps(generator, blocks, shown, deadline, stopped, limit)
-            for delta in draft.deltas(generator, steps):
-                ms.setdefault("first_token", _since(began))
-                yield StreamEvent(delta=opening + delta)
-                opening = ""
-            if not draft.good:
-                break
-        written = _since(began)
-        raw = "\n\n".join(draft.raw.strip() for draft in drafts)
-        reply = self._judged(route, question, entries, raw, drafts[-1], ms)
-        checked = sum(draft.checked for draft in drafts)
-        ms["generate"] = round(written - ms["route"] - checked, 2)
-        ms["check"] = round(_since(began) - written + checked, 2)
-        told = replace(
-            reply,
-            prompt_tokens=sum(draft.prompt_tokens for draft in drafts),
-            tokens=sum(len(draft.tokens) for draft in drafts),
-        )
-        yield StreamEvent(reply=_timed(told, ms, began))
-
-    def _steps(
-        self,
-        generator: Generator,
-        blocks: Sequence[Sequence[int]],
-        shown: Sequence[Entry],
-        deadline: float,
-        stopped: Callable[[], bool],
-        refusal_threshold: float,
-    ) -> Iterator[Step]:
-        """The greedy steps after a prompt; all its blocks but the question may be kept."""
-        return generator.generate(
-            [token for block in blocks for token in block],
-            blocks=[len(block) for block in blocks[:-1]],
-            sources=[generator.encode(f"{entry.answer}{END_OF_TURN}") for entry in shown],
-            max_tokens=self.config.generation.max_tokens,
-            deadline=deadline,
-            stopped=stopped,
-            first_veto=(generator.encode(REFUSAL)[0], refusal_threshold),
-        )
-
-    def _refusal_threshold(self, confidence: float) -> float:
-        """How likely the model's refusal must be to be taken, at a confidence of the router."""
-        fixed = self.config.generation.refusal
-        if fixed >= 0:
-            return fixed
-        return from_odds(
-            log_odds(self.manifest.refusal) + self.manifest.refusal_slope * log_odds(confidence)
-        )
-
-    def _judged(
-        self,
-        route: Route,
-        question: str,
-        entries: Sequence[Entry],
-        raw: str,
-        last: Draft,
-        ms: dict[str, float],
-    ) -> Reply:
-        if last.refused:
-            refused = self._refused(route, question, ms)
-            return replace(refused, raw_text=raw, author=Author.MODEL)
-        if not last.good:
-            curated = self._from_entries(route, Author.FALLBACK, ms)
-            return replace(curated, raw_text=raw, unsupported=last.guard.failed)
-        cited = _cited(raw, entries)
-        return Reply(
-            text=raw,
-            raw_text=raw,
-            route=route,
-            author=Author.MODEL,
-            ms=ms,
-            citations=cited,
-            model=self.manifest.adapter,
-        )
-
-    def _ready(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
-        """The reply of a route that needs no model."""
-        if route.kind is RouteKind.SMALLTALK:
-            return Reply(route.reply, route, Author.CURATED, ms=ms)
-        if route.kind is RouteKind.VERBATIM:
-            return self._from_entries(route, Author.CURATED, ms)
-        language = language_of(question)
-        if route.kind is RouteKind.CLARIFY:
-            return self._choice(route, say("clarify", language), ms)
-        return self._no_answer(route, language, ms)
-
-    def _refused(self, route: Route, question: str, ms: dict[str, float]) -> Reply:
-        """The model found no answer: a person, and the closest entries where they are close."""
-        reason, language = HandoffReason.NOT_IN_ENTRIES, language_of(question)
-        if route.confidence < self.router.calibration.of(question).offer:
-            return self._no_answer(
-                replace(route, kind=RouteKind.HANDOFF, reason=reason), language, ms
-            )
-        choice = self._choice(
-            replace(route, kind=RouteKind.CLARIFY, reason=reason), say("closest", language), ms
-        )
-        return replace(choice, handoff=Handoff(reason))
-
-    def _choice(self, route: Route, text: str, ms: dict[str, float]) -> Reply:
-        """Up to three entries to choose from."""
-        offered = [(match, self.entry(match.entry_id)) for match in route.matches[:OFFERED]]
-        cited = tuple(
-            Citation(entry.id, "", match.matched or entry.question)
-            if entry.skill
-            else _citation(entry)
-            for match, entry in offered
-        )
-        return Reply(text, route, Author.CURATED, ms=ms, citations=cited)
-
-    def _no_answer(self, route: Route, language: str, ms: dict[str, float]) -> Reply:
-        reason = route.reason or HandoffReason.OUT_OF_SCOPE
-        text = say("requested" if reason is HandoffReason.REQUESTED else "no_answer", language)
-        return Reply(text, route, Author.CURATED, handoff=Handoff(reason), ms=ms)
-
-    def _from_entries(self, route: Route, author: Author, ms: dict[str, float]) -> Reply:
-        """The curated text: of the best entry, or of each part's when two things were asked."""
-        entries = [self.entry(entry_id) for entry_id in route.passed[: route.parts]]
-        return Reply(
-            "\n\n".join(entry.answer for entry in entries),
+    ) -> Writing:
+        return Writing(
+            generator,
+            self.config.generation,
+            self.manifest,
             route,
-            author,
-            ms=ms,
-            citations=tuple(_citation(entry) for entry in entries),
+            question,
+            tuple(history),
+            [self.entry(entry_id) for entry_id in route.passed],
+            stopped,
+            self.answers,
         )
+
+    def _written(
+        self, writing: Writing, ms: dict[str, float], began: float
+    ) -> Iterator[StreamEvent]:
+        """The model writes; what it writes is released as far as the sources hold it."""
+        for delta in writing.deltas():
+            ms.setdefault("first_token", _since(began))
+            yield StreamEvent(delta=delta)
+        written = _since(began)
+        reply = writing.reply(self._curator, ms)
+        ms["generate"] = round(written - ms["route"] - writing.checked, 2)
+        ms["check"] = round(_since(began) - written + writing.checked, 2)
+        yield StreamEvent(reply=_timed(reply, ms, began))
 
     def _empty(self) -> Reply:
         route = Route(RouteKind.SMALLTALK, 0.0, 0.0, reply=say("empty", "en"))
@@ -391,20 +270,6 @@ def _bounded(question: str) -> str:
     """The question without control characters, cut at MAX_QUESTION."""
     printable = "".join(c for c in question if c.isprintable() or c in "\n\t")
     return " ".join(printable.split())[:MAX_QUESTION]
-
-
-def _cited(text: str, entries: Sequence[Entry]) -> tuple[Citation, ...]:
-    """The fewest entries, best first, that hold all the text claims."""
-    for count in range(1, len(entries) + 1):
-        for start in range(len(entries) - count + 1):
-            chosen = entries[start : start + count]
-            if not unsupported(text, sources_of(chosen)):
-                return tuple(_citation(entry) for entry in chosen)
-    return tuple(_citation(entry) for entry in entries)
-
-
-def _citation(entry: Entry) -> Citation:
-    return Citation(entry.id, entry.answer, entry.question, entry.url)
 
 
 def _since(began: float) -> float:

@@ -61,7 +61,8 @@ class Cited:
 class Receipt:
     """How a reply came about; `ms` holds milliseconds by step, `reason` is a hand-off's.
 
-    `base`, `adapter` and `bits` name the model where one wrote, also when its text was rejected.
+    `base`, `adapter` and `bits` name the model where one wrote, also when its text was rejected;
+    `cached` says that it wrote this to an earlier customer.
     """
 
     route: str
@@ -77,6 +78,7 @@ class Receipt:
     adapter: str = ""
     bits: str = ""
     skill: str = ""
+    cached: bool = False
     ms: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -104,6 +106,7 @@ class Receipt:
             adapter=reply.model if reply.base else "",
             bits=reply.bits,
             skill=_skill(reply.skill),
+            cached=reply.cached,
             ms={name: round(ms, 1) for name, ms in reply.ms.items()},
         )
 
@@ -153,7 +156,8 @@ class Receipt:
             lines.append(f"  {cited.entry_id}")
             lines.extend(f"    “{words}”" for words in cited.words)
         written = f" ({self.model})" if self.model else ""
-        lines.append(f"Written by: {_AUTHORS.get(self.author, self.author)}{written}.")
+        before = ", to an earlier customer" if self.cached else ""
+        lines.append(f"Written by: {_AUTHORS.get(self.author, self.author)}{written}{before}.")
         if self.skill:
             lines.append(f"Skill: {self.skill}.")
         if self.rejected:

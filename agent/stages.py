@@ -78,6 +78,7 @@ class Generation:
     `writes` are the languages in which the model writes, others are answered word for word; a bot
     that writes in none has no generator. `stored_mb` is the room for what the model keeps of
     entries once it has read them: below 0 as much as the generator takes, 0 reads them each time.
+    `cached` is the room (MB) in which a server keeps answers for those who ask the same; 0: none.
     """
 
     base: str = "smollm2-135m-instruct"
@@ -88,6 +89,7 @@ class Generation:
     threads: int = 0
     refusal: float = -1.0
     stored_mb: float = -1.0
+    cached: float = 8.0
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= 1024:
@@ -96,6 +98,8 @@ class Generation:
             raise ConfigError(f"generation.timeout must be above 0 s, not {self.timeout}")
         if self.threads < 0:
             raise ConfigError(f"generation.threads must be 0 (all cores) or more: {self.threads}")
+        if not 0 <= self.cached <= 4096:
+            raise ConfigError(f"generation.cached must be 0 (off) to 4096 MB, not {self.cached}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,8 @@ class Reply:
     `text` was sent, `raw_text` is what the model wrote before the grounding check; `guards` names
     the guards that fired; `ms` holds milliseconds by stage (`route`, `first_token`, `generate`,
     `check`, `total`). `prompt_tokens` and `tokens` are what the model read and wrote: none without
-    it. `model` (the adapter), `base` and `bits` name the model where one wrote.
+    it. `model` (the adapter), `base` and `bits` name the model where one wrote; `cached` says that
+    it wrote this to an earlier customer who asked the same.
     """
 
     text: str
@@ -221,6 +222,7 @@ class Reply:
     model: str = ""
     base: str = ""
     bits: str = ""
+    cached: bool = False
     skill: SkillUse | None = None
 
     @property

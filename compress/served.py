@@ -35,7 +35,7 @@ _LOADING, _ANSWERING = 240, 180
 """Seconds a server may take to come up, and to answer."""
 
 _STILL = {
-    "FEATHERDESK_ANSWER_CACHE": "off",
+    "FEATHERDESK_GENERATION_CACHED": "0",
     "FEATHERDESK_HANDOFF_WEBHOOK": "",
     "FEATHERDESK_HANDOFF_SMTP_HOST": "",
     "FEATHERDESK_STORAGE_REDACT_NAMES": "off",

@@ -19,6 +19,8 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..agent.commands import reply_json
@@ -87,15 +89,39 @@ class _Metrics:
             self.first.observe(reply.ms["first_token"] / 1000)
 
 
-def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> FastAPI:
-    """The ASGI app. `page` makes the chat page, mounted at / once it is ready."""
+class _Kept(Collector):
+    """How often an answer was found that the model had written before, by bot and not by reply:
+    the chat page asks too."""
+
+    def __init__(self, bot: LiveBot) -> None:
+        self._bot = bot
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        answers = self._bot.agent.answers
+        told = CounterMetricFamily(
+            "featherdesk_answer_cache", "Answers looked for among those kept.", labels=["result"]
+        )
+        told.add_metric(["hit"], answers.hits if answers else 0)
+        told.add_metric(["miss"], answers.misses if answers else 0)
+        yield told
+
+
+def create_app(
+    bot: LiveBot,
+    *,
+    page: Page | None = None,
+    key: str = "",
+    warm: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The ASGI app. `page` makes the chat page, mounted at / once it is ready; `warm` is called
+    before, once questions are answered."""
     ready = asyncio.Event()
     courier = Courier(bot.store, bot.agent.manifest.name, lambda: bot.agent.config.handoff)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            mounting = asyncio.create_task(_mount(app, bot, page, stack, ready))
+            mounting = asyncio.create_task(_mount(app, bot, page, stack, ready, warm))
             courier.start()
             yield
             if not mounting.done():
@@ -114,9 +140,15 @@ def create_app(bot: LiveBot, *, page: Page | None = None, key: str = "") -> Fast
 
 
 async def _mount(
-    app: FastAPI, bot: LiveBot, page: Page | None, stack: AsyncExitStack, ready: asyncio.Event
+    app: FastAPI,
+    bot: LiveBot,
+    page: Page | None,
+    stack: AsyncExitStack,
+    ready: asyncio.Event,
+    warm: Callable[[], None],
 ) -> None:
     """Import and build the page off the event loop, then hang it at the root."""
+    await asyncio.to_thread(warm)
     if page is None:
         return
     shell = await asyncio.to_thread(page, bot)
@@ -166,6 +198,7 @@ def _health(app: FastAPI, bot: LiveBot, page: asyncio.Event | None) -> None:
 
 def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
     metrics = _Metrics()
+    metrics.registry.register(_Kept(bot))
 
     @app.get("/metrics")
     async def scrape() -> Response:

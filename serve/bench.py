@@ -5,6 +5,7 @@ server's memory from the system. Knows nothing of how replies are made.
 """
 
 import json
+import os
 import signal
 import socket
 import statistics
@@ -99,6 +100,7 @@ def _served(bot: Path) -> Iterator[tuple[str, int, float]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot), "--port", str(port)],
         stdout=subprocess.DEVNULL,
+        env={**os.environ, "FEATHERDESK_GENERATION_CACHED": "0"},
     )
     try:
         yield f"http://127.0.0.1:{port}", process.pid, began

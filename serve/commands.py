@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -47,12 +48,6 @@ def run(
     Raises:
         FeatherdeskError: the bot cannot be loaded, was refused, or the port is in use.
     """
-    try:
-        import uvicorn
-
-        from .api import create_app
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "fastapi", "serve") from None
     from .live import LiveBot, check_gate
 
     if not accept_refused:  # before anything is loaded
@@ -60,9 +55,16 @@ def run(
     listener = _listener(host, port)
     key = _key(host)
     _log_to_stderr()
-    app = create_app(
-        LiveBot(bot, device, accept_refused=accept_refused), page=_page if page else None, key=key
-    )
+    with ThreadPoolExecutor(1, "loading") as pool:
+        loading = pool.submit(LiveBot, bot, device, accept_refused=accept_refused)
+        try:
+            import uvicorn
+
+            from .api import create_app
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(error.name or "fastapi", "serve") from None
+        live = loading.result()
+    app = create_app(live, page=_page if page else None, key=key, warm=live.warm)
     click.echo(
         f"Featherdesk answers at {_address(host, listener)}"
         + ("  (chat page in a few seconds)" if page else "")

@@ -31,6 +31,7 @@ class _Labels:
     model: str
     time: str
     rejected: str
+    cached: str
     steps: dict[str, str]
 
 
@@ -68,6 +69,7 @@ _LABELS = {
         model="Model",
         time="Time",
         rejected="Not backed",
+        cached="written to an earlier customer",
         steps={
             "route": "search",
             "first_token": "first word",
@@ -107,6 +109,7 @@ _LABELS = {
         model="模型",
         time="用时",
         rejected="无依据",
+        cached="此前回答同样问题时所写",
         steps={
             "route": "检索",
             "first_token": "首字",
@@ -183,7 +186,7 @@ def _row(one: Considered, cited: bool, labels: _Labels) -> str:
 def _facts(receipt: Receipt, labels: _Labels) -> list[str]:
     steps = [f"{labels.steps.get(name, name)} {ms:.0f} ms" for name, ms in receipt.ms.items()]
     told = {
-        labels.model: receipt.model,
+        labels.model: receipt.model + (f", {labels.cached}" if receipt.cached else ""),
         labels.rejected: ", ".join(receipt.rejected),
         labels.guards: ", ".join(receipt.guards) or labels.no_guards,
         labels.time: " · ".join(steps),

@@ -179,6 +179,12 @@ def small_router(encoder_folder: Path) -> Router:
 
 
 @pytest.fixture
+def scripted() -> type[Scripted]:
+    """Makes generators that write what is given."""
+    return Scripted
+
+
+@pytest.fixture
 def endless() -> Endless:
     """A generator that only stops when it is told to."""
     return Endless()

@@ -30,6 +30,7 @@ from featherdesk.agent.progress import track
 from featherdesk.agent.prompt import REFUSAL, render
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Route, RouteKind
+from featherdesk.agent.writing import refusal_threshold
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measure_grounding import half_of
@@ -98,7 +99,8 @@ def written(agent: Agent, generator: OnnxGenerator, case: Case, route: Route) ->
     entries = [agent.entry(entry_id) for entry_id in route.passed]
     blocks = render(entries, case.question, case.history)
     ids = [i for text in blocks.texts for i in generator.encode(text)]
-    veto = (generator.encode(REFUSAL)[0], agent._refusal_threshold(route.confidence))
+    limit = refusal_threshold(agent.manifest, agent.config.generation, route.confidence)
+    veto = (generator.encode(REFUSAL)[0], limit)
     steps = generator.generate(
         ids,
         max_tokens=LONGEST,

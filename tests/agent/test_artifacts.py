@@ -31,6 +31,18 @@ def test_a_changed_byte_is_refused(tmp_path: Path) -> None:
         verify(folder, sealed)
 
 
+def test_of_several_changed_files_the_first_is_named(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    for name in "abcdefgh":
+        (folder / name).write_text(name)
+    sealed = seal(folder, _manifest())
+    verify(folder, sealed)
+    for name in "gce":
+        (folder / name).write_text("changed")
+    with pytest.raises(ArtifactError, match="bot: c was changed"):
+        verify(folder, sealed)
+
+
 def test_a_missing_file_and_a_missing_manifest_are_named(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     sealed = seal(folder, _manifest())

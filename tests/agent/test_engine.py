@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from featherdesk.agent.answers import AnswerCache
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.prompt import END_OF_TURN, REFUSAL
 from featherdesk.agent.types import Author, HandoffReason, RouteKind, Turn
@@ -96,15 +98,6 @@ def test_what_may_be_chosen_is_numbered_and_an_ordinal_chooses(
     history = [Turn("user", ASKED), Turn("assistant", offered.text)]
     chosen = agent.reply("the second one", history)
     assert chosen.route.matches[0].entry_id == offered.citations[1].entry_id
-
-
-def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
-    agent_of: Callable[[str], Agent],
-) -> None:
-    agent = agent_of(GOOD)
-    agent.manifest = replace(agent.manifest, refusal=0.3, refusal_slope=0.5)
-    assert agent._refusal_threshold(0.5) == pytest.approx(0.3)
-    assert agent._refusal_threshold(0.9) > 0.5 > 0.3 > agent._refusal_threshold(0.1)
 
 
 def test_a_slow_or_silent_model_falls_back_to_the_curated_text(
@@ -268,3 +261,47 @@ def test_a_refusal_after_a_failure_is_failed_twice(agent_of: Callable[[str], Age
 def test_curated_text_names_no_model(agent_of: Callable[[str], Agent]) -> None:
     reply = agent_of(GOOD).reply("Hello!")
     assert (reply.base, reply.bits) == ("", "")
+
+
+def test_warming_up_uses_every_part_and_keeps_nothing(agent_of: Callable[..., Agent]) -> None:
+    agent = agent_of(GOOD)
+    agent.answers = AnswerCache(10**6)
+    agent.warm()
+    assert agent.generator.seen  # type: ignore[union-attr]
+    assert (len(agent.answers), agent.answers.hits, agent.answers.misses) == (0, 0, 0)
+
+
+def test_warming_up_ends_by_itself(agent_of: Callable[..., Agent], endless: Any) -> None:
+    agent_of(endless).warm()
+    assert endless.ended.is_set()
+
+
+def test_a_kept_answer_gets_the_route_and_the_guards_of_now(
+    agent_of: Callable[..., Agent],
+) -> None:
+    agent = agent_of(GOOD)
+    agent.answers = AnswerCache(10**6)
+    first, again = agent.reply(ASKED), agent.reply(ASKED.upper())
+    assert (first.cached, again.cached) == (False, True)
+    assert (again.text, again.author, again.model) == (GOOD, Author.MODEL, "grounded")
+    assert again.citations == first.citations
+    assert set(again.ms) == {"route", "generate", "total", "first_token", "check"}
+    latin = replace(agent.router.calibration.latin, answer=0.999999, clarify=0.0)
+    strict = replace(agent.router.calibration, latin=latin)
+    agent.router = replace(agent.router, calibration=strict)
+    asked_back = agent.reply(ASKED)
+    assert asked_back.route.kind is RouteKind.CLARIFY
+    assert not asked_back.cached
+
+
+def test_an_entry_that_newly_passes_is_not_hidden(agent_of: Callable[..., Agent]) -> None:
+    agent = agent_of(GOOD)
+    agent.answers = AnswerCache(10**6)
+    route = agent.router.route(ASKED)
+    before = replace(route, passed=("delivery",))
+    deque(agent._writing(agent.generator, before, ASKED, (), lambda: False).deltas(), 0)  # type: ignore[arg-type]
+    assert len(agent.answers) == 1
+    wider = replace(route, passed=("hours", "delivery"))
+    writing = agent._writing(agent.generator, wider, ASKED, (), lambda: False)  # type: ignore[arg-type]
+    deque(writing.deltas(), 0)
+    assert not writing.drafts[0].kept

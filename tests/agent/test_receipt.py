@@ -1,6 +1,7 @@
 """The receipt: made from a reply, the same after being stored, in words and as JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,11 @@ def test_the_bit_level_is_read_from_the_graph(tmp_path: Path) -> None:
     other.mkdir()
     (other / "model.onnx").write_bytes(b"MatMul")
     assert bit_level(other) == "float"
+
+
+def test_an_answer_that_was_kept_says_so_and_is_kept_so() -> None:
+    receipt = Receipt.of(replace(_reply(), cached=True))
+    assert "int4), to an earlier customer." in receipt.to_text()
+    assert Receipt.from_json(json.dumps(receipt.to_json())) == receipt
+    older = {name: told for name, told in receipt.to_json().items() if name != "cached"}
+    assert Receipt.from_json(json.dumps(older)) == replace(receipt, cached=False)

@@ -693,8 +693,8 @@ def test_a_bots_name_changes_with_settings_of_the_environment_that_answers_depen
 ) -> None:
     bot = make_bot(tmp_path / "bot")
     before = identity(bot)
-    for name in ("FEATHERDESK_API_KEY", "FEATHERDESK_STORAGE_URL", "FEATHERDESK_ANSWER_CACHE"):
-        monkeypatch.setenv(name, "on")  # what the gate sets itself, or decides nothing
+    for name in ("FEATHERDESK_API_KEY", "FEATHERDESK_STORAGE_URL", "FEATHERDESK_GENERATION_CACHED"):
+        monkeypatch.setenv(name, "7")  # what the gate sets itself, or decides nothing
     assert identity(bot) == before
     monkeypatch.setenv("FEATHERDESK_GENERATION_MAX_TOKENS", "64")
     shorter = identity(bot)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from fastapi import FastAPI
+from featherdesk.agent.answers import AnswerCache
 from featherdesk.agent.prompt import REFUSAL
 from featherdesk.serve.api import create_app
 from openai import AsyncOpenAI, OpenAI
@@ -260,3 +263,73 @@ def test_a_client_that_leaves_stops_the_model(
     assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
     stream.close()
     assert endless.ended.wait(30)
+
+
+def test_questions_are_answered_while_it_warms_up_and_the_page_comes_after(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    went_on, made = threading.Event(), threading.Event()
+
+    def page(bot: Any) -> FastAPI:
+        made.set()
+        return FastAPI()
+
+    def warm() -> None:
+        assert went_on.wait(30)
+
+    url = serving(create_app(bot_of(GOOD), page=page, warm=warm))
+    assert httpx.get(f"{url}/readyz").json() == {"status": "ready", "bot": "b", "page": False}
+    assert _asked(_client(url)).choices[0].message.content == GOOD
+    assert not made.is_set()
+    went_on.set()
+    assert made.wait(30)
+
+
+def _counted(url: str, result: str) -> float:
+    """A figure of the answer cache in /metrics."""
+    name = f'featherdesk_answer_cache_total{{result="{result}"}} '
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+def test_a_question_that_was_asked_before_is_answered_at_once_and_says_so(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    bot = bot_of(GOOD)
+    bot.agent.answers = AnswerCache(10**6)
+    url = serving(create_app(bot))
+    first = _asked(_client(url))
+    assert not first.model_dump()["featherdesk"]["cached"]
+    assert (_counted(url, "hit"), _counted(url, "miss")) == (0, 1)
+    chunks = list(_asked(_client(url), "WHEN will my package arrive", stream=True))
+    words = [chunk.choices[0].delta.content for chunk in chunks]
+    assert [word for word in words if word] == [GOOD]
+    receipt = chunks[-1].model_dump()["featherdesk"]
+    assert (receipt["cached"], receipt["author"], receipt["replaces"]) == (True, "model", False)
+    assert [one["entry_id"] for one in receipt["citations"]] == ["delivery"]
+    again = _asked(_client(url))
+    assert again.model_dump()["featherdesk"]["cached"]
+    assert again.usage.total_tokens == 0
+    assert (_counted(url, "hit"), _counted(url, "miss")) == (2, 1)
+
+
+def test_without_a_cache_nothing_is_counted(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+) -> None:
+    url = serving(create_app(bot_of(GOOD)))
+    for _ in range(2):
+        assert not _asked(_client(url)).model_dump()["featherdesk"]["cached"]
+    assert (_counted(url, "hit"), _counted(url, "miss")) == (0, 0)
+
+
+@end_to_end
+def test_a_served_bot_keeps_answers_unless_it_is_told_not_to(
+    server: Any, shop: Path, start: Callable[..., Any]
+) -> None:
+    message = {"role": "user", "content": ASKED}
+    _chat(server, messages=[message])
+    assert _chat(server, messages=[message]).json()["featherdesk"]["cached"]
+    still = start(shop, "--no-page", env={"FEATHERDESK_GENERATION_CACHED": "0"}).wait(page=False)
+    for _ in range(2):
+        assert not _chat(still, messages=[message]).json()["featherdesk"]["cached"]
+    still.stop()

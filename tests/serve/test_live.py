@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from featherdesk.agent.answers import KeptAnswer, entry_version
 from featherdesk.agent.artifacts import Manifest, place, seal
 from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.encoder import MiniLM
@@ -78,3 +79,69 @@ def test_a_refused_bot_is_taken_where_that_was_accepted(bot: Path) -> None:
     live.store.close()
     with pytest.raises(FeatherdeskError, match="was refused by the gate"):
         LiveBot(bot)
+
+
+def test_a_bot_without_a_generator_keeps_no_answers(bot: Path) -> None:
+    live = LiveBot(bot)
+    assert live.answers is None
+    assert live.agent.answers is None
+    live.store.close()
+
+
+def test_answers_outlive_a_rebuilt_bot_except_of_entries_that_changed(
+    bot: Path, entries: list[Entry], scripted: Any
+) -> None:
+    live = LiveBot(bot)
+    agent = replace(live.agent, generator=scripted(""))
+    live.answers = kept = live._answers(agent)
+    assert kept is not None
+    for entry in entries:
+        kept.add(entry.id, KeptAnswer(entry.answer, 0.5, (entry_version(entry),)))
+    changed = tuple(
+        replace(entry, answer=f"{entry.answer} Always.") if entry.id == "pay" else entry
+        for entry in agent.router.index.entries
+    )
+    agent.router.index.entries = changed
+    assert live._answers(agent) is kept
+    found = [entry.id for entry in entries if kept.get(entry.id, 0.5)]
+    assert found == [entry.id for entry in entries if entry.id != "pay"]
+    live.store.close()
+
+
+@pytest.mark.parametrize(("cached", "kept"), [(0.0, False), (2.0, True)])
+def test_another_room_for_answers_begins_anew(
+    bot: Path, scripted: Any, cached: float, kept: bool
+) -> None:
+    live = LiveBot(bot)
+    agent = replace(live.agent, generator=scripted(""))
+    live.answers = before = live._answers(agent)
+    settings = replace(agent.config.generation, cached=cached)
+    after = live._answers(replace(agent, config=replace(agent.config, generation=settings)))
+    assert after is not before
+    assert (after is not None) is kept
+    live.store.close()
+
+
+def test_a_rebuilt_bot_is_warm_before_it_serves(bot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveBot(bot)
+    serving: list[Agent] = []
+    monkeypatch.setattr(Agent, "warm", lambda agent: serving.append(live._agent))
+    first = live.agent
+    mark(bot, {"verdict": "passed"})
+    assert after_loading(live) is not first
+    assert serving == [first]
+    live.store.close()
+
+
+def test_a_bot_that_cannot_be_warmed_up_serves(
+    bot: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(agent: Agent) -> None:
+        raise FeatherdeskError("too cold")
+
+    live = LiveBot(bot)
+    monkeypatch.setattr(Agent, "warm", fails)
+    live.warm()
+    assert "could not be warmed up: too cold" in caplog.text
+    assert live.agent.reply("when will it arrive?").text
+    live.store.close()

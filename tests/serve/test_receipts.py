@@ -135,3 +135,9 @@ def test_markdown_leaves_it_as_it_is(text: str) -> None:
     rendered = str(MarkdownIt("commonmark", {"html": True}).render(html))
     assert rendered.strip() == html
     assert not {"script", "img"} & _Seen(rendered).tags
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "earlier customer"), ("zh", "此前")])
+def test_an_answer_that_was_kept_says_so(language: str, words: str) -> None:
+    assert words not in _Seen(receipt_html(ANSWERED, language)).text
+    assert words in _Seen(receipt_html(replace(ANSWERED, cached=True), language)).text

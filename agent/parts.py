@@ -1,0 +1,76 @@
+"""Opens the parts of a bot folder, all at once: most of that is done outside of Python.
+
+Knows nothing of what is asked of them.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifacts import Manifest
+from .calibration import Calibration
+from .classifier import TextClassifier
+from .encoder import open_encoder
+from .guards import Guard, load_guards
+from .index import Index
+from .prefill import open_store
+from .reranker import CrossEncoder
+from .router import Router
+from .runtime import Generator, OnnxGenerator
+from .stages import BotConfig
+
+__all__ = ["Parts", "open_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a bot answers with."""
+
+    router: Router
+    generator: Generator | None
+    guards: tuple[Guard, ...]
+
+
+def open_parts(
+    folder: Path,
+    manifest: Manifest,
+    config: BotConfig,
+    threads: int,
+    device: str = "cpu",
+    *,
+    generate: bool = True,
+) -> Parts:
+    """Open everything in a bot folder; without `generate` its generator stays closed.
+
+    Raises:
+        ArtifactError: a part is missing or damaged.
+        PluginError: a guard does not load.
+    """
+
+    def index() -> Index:
+        opened = Index.load(
+            folder / "knowledge", open_encoder(manifest.encoder, folder / "encoder", threads)
+        )
+        if (folder / "classifier").is_dir():
+            opened.classifier = TextClassifier(folder / "classifier", threads)
+        return opened
+
+    def reranker() -> CrossEncoder | None:
+        if not manifest.reranker:
+            return None
+        return CrossEncoder(folder / "reranker", threads, manifest.reranker)
+
+    def generator() -> Generator | None:
+        if not (generate and manifest.writes):
+            return None
+        room = config.generation.stored_mb
+        store = open_store(folder, room) if manifest.blocks else None
+        return OnnxGenerator(folder / "generator", threads, device, store)
+
+    with ThreadPoolExecutor(3, "opening") as pool:
+        written, found, read = pool.submit(generator), pool.submit(index), pool.submit(reranker)
+        guards = load_guards(config)
+        calibration = Calibration.load(folder / "knowledge" / "calibration.json")
+        languages = frozenset(manifest.writes)
+        router = Router(found.result(), calibration, languages, read.result())
+        return Parts(router, written.result(), guards)
