@@ -68,6 +68,7 @@ class Agent:
     bits: str = ""
     dialogue: Dialogue = field(default_factory=Dialogue)
     guards: tuple[Guard, ...] = ()
+    user: str = ""
 
     @classmethod
     def load(
@@ -107,7 +108,16 @@ class Agent:
         generator = None
         if written:
             store = open_store(folder, config.generation.stored_mb) if manifest.blocks else None
-            generator = OnnxGenerator(folder / "generator", cores, device, store)
+            told = config.generation
+            generator = OnnxGenerator(
+                folder / "generator",
+                cores,
+                device,
+                store,
+                seats=told.batch,
+                bound=told.queue,
+                graphs=told.cuda_graph,
+            )
         return cls(
             Router(index, calibration, frozenset(manifest.writes), reranker),
             generator,
@@ -118,6 +128,10 @@ class Agent:
             Dialogue(agreeing(open_skills(config.skills, folder.resolve().parent), index.entries)),
             load_guards(config),
         )
+
+    def asked_by(self, user: str) -> "Agent":
+        """The same bot with the name of who asks: where many wait, users take turns."""
+        return replace(self, user=user)
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with an id.
@@ -288,6 +302,7 @@ class Agent:
             deadline=deadline,
             stopped=stopped,
             first_veto=(generator.encode(REFUSAL)[0], refusal_threshold),
+            user=self.user,
         )
 
     def _refusal_threshold(self, confidence: float) -> float:

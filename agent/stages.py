@@ -78,6 +78,8 @@ class Generation:
     `writes` are the languages in which the model writes, others are answered word for word; a bot
     that writes in none has no generator. `stored_mb` is the room for what the model keeps of
     entries once it has read them: below 0 as much as the generator takes, 0 reads them each time.
+    `batch` answers are written at a time and `queue` others may wait; `cuda_graph` has a GPU replay
+    its steps.
     """
 
     base: str = "smollm2-135m-instruct"
@@ -88,6 +90,9 @@ class Generation:
     threads: int = 0
     refusal: float = -1.0
     stored_mb: float = -1.0
+    batch: int = 8
+    queue: int = 64
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= 1024:
@@ -96,6 +101,10 @@ class Generation:
             raise ConfigError(f"generation.timeout must be above 0 s, not {self.timeout}")
         if self.threads < 0:
             raise ConfigError(f"generation.threads must be 0 (all cores) or more: {self.threads}")
+        if not 1 <= self.batch <= 256:
+            raise ConfigError(f"generation.batch must be 1 to 256, not {self.batch}")
+        if self.queue < 1:
+            raise ConfigError(f"generation.queue must be 1 or more, not {self.queue}")
 
 
 @dataclass(frozen=True, slots=True)
