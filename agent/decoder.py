@@ -138,20 +138,26 @@ class Decoder:
                 self._staged.discard(row)
         return self._run(binding, ids, [past])
 
-    def together(self, first: int, tokens: Sequence[int | None]) -> Floats:
-        """One token for each row from `first` on; logits of shape (rows, vocabulary).
+    def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Floats:
+        """One token, and the places before it, for each row from `first` on.
 
-        A row without a token is given one that what comes next will overwrite.
+        A row without one is fed a place that what comes next will overwrite. Logits have the shape
+        (rows, vocabulary).
         """
-        assert not self._staged & set(range(first, first + len(tokens)))
-        rows = range(first, first + len(tokens))
-        pasts = [min(self._used[row], self._room - 1) for row in rows]
-        for row, token in zip(rows, tokens, strict=True):
-            self._used[row] += token is not None
-        ids = np.array([[token or 0] for token in tokens], np.int64)
+        rows = range(first, first + len(feeds))
+        assert not self._staged.intersection(rows)
+        filled = [
+            feed or (0, min(self._used[row], self._room - 1))
+            for row, feed in zip(rows, feeds, strict=True)
+        ]
+        for row, feed in zip(rows, feeds, strict=True):
+            if feed is not None:
+                self._used[row] = feed[1] + 1
+        ids = np.array([[token] for token, _ in filled], np.int64)
+        pasts = [past for _, past in filled]
         if self._static and not first:
             return self._replayed(ids, pasts)
-        return self._run(self._bound(first, len(tokens)), ids, pasts)
+        return self._run(self._bound(first, len(feeds)), ids, pasts)
 
     def staged(self, row: int) -> bool:
         """Whether a row has yet to go over, with a pass of its own."""

@@ -38,7 +38,7 @@ _LONGEST_WAIT = 60
 class Feed:
     """Tokens to be taken in behind `past` places: of a prompt (`reading`), or to be kept (`kept`).
 
-    One token alone may be fed together with those of others.
+    A single token behind a prompt may be fed together with those of others.
     """
 
     tokens: tuple[int, ...]
@@ -64,7 +64,7 @@ class Passes(Protocol):
     def alone(
         self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False
     ) -> Logits: ...
-    def together(self, first: int, tokens: Sequence[int | None]) -> Logits: ...
+    def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Logits: ...
     def staged(self, row: int) -> bool: ...
     def move(self, row: int, to: int) -> None: ...
     def clear(self, row: int) -> None: ...
@@ -325,7 +325,7 @@ class Scheduler(Generic[T]):
 
     def _shares(self, request: Request[T]) -> bool:
         feed = request.feed
-        single = feed is not None and len(feed.tokens) == 1 and not feed.kept
+        single = feed is not None and len(feed.tokens) == 1 and not feed.reading
         return single and not self._passes.staged(request.row)
 
     def _feed_together(self, group: Sequence[Request[T]]) -> None:
@@ -333,10 +333,10 @@ class Scheduler(Generic[T]):
             self._feed_alone(group[0], group[0].feed)
             return
         first = group[0].row
-        tokens: list[int | None] = [None] * (group[-1].row - first + 1)
+        feeds: list[tuple[int, int] | None] = [None] * (group[-1].row - first + 1)
         for one in group:
-            tokens[one.row - first] = one.feed.tokens[0] if one.feed else None
-        rows = self._passed(group, len(group), lambda: self._passes.together(first, tokens))
+            feeds[one.row - first] = (one.feed.tokens[0], one.feed.past) if one.feed else None
+        rows = self._passed(group, len(group), lambda: self._passes.together(first, feeds))
         if rows is not None:
             for one in group:
                 self._resume(one, rows[one.row - first : one.row - first + 1])

@@ -26,7 +26,7 @@ from .delivery import Courier
 from .embed import embed_script
 from .live import LiveBot
 from .metrics import Metrics
-from .presence import ClientGone, while_there
+from .presence import ClientGoneError, while_there
 from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
 
 __all__ = ["create_app"]
@@ -118,8 +118,8 @@ def _errors(app: FastAPI) -> None:
         answer.headers["Retry-After"] = str(error.retry_after)
         return answer
 
-    @app.exception_handler(ClientGone)
-    async def gone(_: Request, __: ClientGone) -> Response:
+    @app.exception_handler(ClientGoneError)
+    async def gone(_: Request, __: ClientGoneError) -> Response:
         return Response(status_code=_GONE)
 
     @app.exception_handler(FeatherdeskError)

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-__all__ = ["ClientGone", "while_there"]
+__all__ = ["ClientGoneError", "while_there"]
 
 T = TypeVar("T")
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """Nobody waits for the answer any more."""
 
 
@@ -19,13 +19,13 @@ async def while_there(request: Request, work: Awaitable[T]) -> T:
     """What `work` comes to; it is cancelled as soon as the client hangs up.
 
     Raises:
-        ClientGone: it did.
+        ClientGoneError: it did.
     """
     task, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientGone
+            raise ClientGoneError
         return task.result()
     finally:
         task.cancel()

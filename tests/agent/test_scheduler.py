@@ -62,12 +62,12 @@ class Toy:
         self.held[row][past:] = tokens
         return np.array([self._row(row, past + n + 1) for n in range(len(tokens))])
 
-    def together(self, first: int, tokens: Sequence[int | None]) -> NDArray[np.float32]:
-        self._run("together", sum(token is not None for token in tokens))
-        out = np.zeros((len(tokens), WORDS), np.float32)
-        for number, token in enumerate(tokens):
-            if token is not None:
-                self.held[first + number].append(token)
+    def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> NDArray[np.float32]:
+        self._run("together", sum(feed is not None for feed in feeds))
+        out = np.zeros((len(feeds), WORDS), np.float32)
+        for number, feed in enumerate(feeds):
+            if feed is not None:
+                self.held[first + number][feed[1] :] = [feed[0]]
                 out[number] = self._row(first + number, len(self.held[first + number]))
         return out
 
@@ -98,6 +98,33 @@ def writes(prompt: Sequence[int], count: int) -> Callable[[Request[int]], Work]:
             if number + 1 < count:
                 rows = yield Feed((token,), past)
                 past += 1
+
+    return work
+
+
+def guesses(prompt: Sequence[int], count: int, guess: int) -> Callable[[Request[int]], Work]:
+    """Reads a prompt and writes, guessing every third time `guess` tokens, the last one wrong."""
+    right = wanted(prompt, count + guess)
+
+    def work(request: Request[int]) -> Work:
+        rows = yield Feed(tuple(prompt), 0, reading=True)
+        past, done = len(prompt), 0
+        while True:
+            for row in rows:
+                token = int(row.argmax())
+                request.put(token)
+                done += 1
+                if done == count:
+                    return
+            tokens = (token,)
+            if done % 3 == 0:
+                tokens = (
+                    *right[done - 1 : done + guess - 2],
+                    (right[done + guess - 2] + 1) % WORDS,
+                )
+            rows = yield Feed(tokens, past)
+            rows = rows[: max(1, len(tokens) - 1)]
+            past += len(rows)
 
     return work
 
@@ -147,6 +174,14 @@ def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
     assert scheduler.tally.admitted == 24
     assert scheduler.tally.tokens == sum(len(p) + c - 1 for p, c in prompts)
     assert scheduler.tally.rows == sum(c for _, c in prompts)
+
+
+def test_wrong_guesses_of_some_change_nothing() -> None:
+    toy = Toy(before=lambda: time.sleep(0.0002))
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    works = [guesses([1 + n], 20, 3 + n % 3) for n in range(12)]
+    told = at_once([lambda work=work: list(scheduler.run(work, 90)) for work in works])
+    assert told == [wanted([1 + n], 20) for n in range(12)]
 
 
 def test_the_memory_of_a_crowd_is_given_back_and_that_of_one_is_kept() -> None:
@@ -290,7 +325,7 @@ def test_a_deadline_is_told_apart_from_a_wait() -> None:
     with pytest.raises(GenerationError, match="too long: the generator was busy"):
         list(asked(scheduler, [2], 3, deadline=time.monotonic() - 1))
     scheduler._seated[0].deadline = time.monotonic() - 1
-    with pytest.raises(GenerationError, match="took too long$"):
+    with pytest.raises(GenerationError, match=r"took too long$"):
         list(running)
     assert scheduler.company == 0
 
