@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .batch import CHUNK, Feed, Request, Work
 from .blocks import Block, BlockStore, Rotary, block_key
 from .decoder import Decoder
 from .errors import ArtifactError
 from .lookup import LONGEST, MOST, Guess, Lookup, Pace
-from .scheduler import CHUNK, Feed, Request, Scheduler, Work
+from .scheduler import Scheduler
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from featherdesk.agent.batch import CHUNK, Feed, Request, Work
 from featherdesk.agent.errors import BusyError, GenerationError
-from featherdesk.agent.scheduler import CHUNK, Feed, Request, Scheduler, Work
+from featherdesk.agent.scheduler import Scheduler
 from numpy.typing import NDArray
 
 WORDS = 31

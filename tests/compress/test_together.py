@@ -123,7 +123,7 @@ def test_guesses_and_single_tokens_mix(exported: Path, stored: bool) -> None:
     store = BlockStore(10**8) if stored else None
     crowd = OnnxGenerator(exported, 1, store=store)
     crowd._pace.accepted = [0.9] * 5
-    crowd.scheduler._timed = lambda *_: None
+    crowd.scheduler._batch._timed = lambda *_: None
     crowd._pace.sums = [100.0, 400.0, 1.04, 2000.0, 4.2]  # a further token costs next to nothing
     sources = [[wanted[0]], [], [wanted[2][:7] + [5] * 9], []]
     works = [partial(says, crowd, QUESTIONS[n], sources=sources[n]) for n in range(4)]
@@ -138,7 +138,7 @@ def test_a_row_that_is_filled_on_the_host_goes_over(exported: Path) -> None:
     wanted = [says(plain, *one) for one in asked]
     for static in (False, True):
         other = OnnxGenerator(exported, 1, store=BlockStore(10**8))
-        other._decoder = other.scheduler._passes = Apart(exported, static=static)
+        other._decoder = other.scheduler._batch._passes = Apart(exported, static=static)
         assert [says(other, *one) for one in asked] == wanted
         works = [partial(says, other, *one) for one in asked]
         assert at_once(works) == wanted
