@@ -22,6 +22,7 @@ __all__ = ["Decoder"]
 
 Floats = NDArray[np.float32]
 _STEP = 256
+_LONGEST = 2048
 _KEPT = 32
 """Rows of logits whose memory is used again."""
 _TYPES: dict[str, tuple[Any, Any]] = {  # what numpy holds, what onnxruntime is told
@@ -64,7 +65,7 @@ class Decoder:
             told = config["model"]["decoder"]
             self._heads, self._size = told["num_key_value_heads"], told["head_size"]
             words = config["model"]["vocab_size"]
-            longest = int(config["search"]["max_length"])
+            longest = int(config.get("search", {}).get("max_length", _LONGEST))
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
         self._device, self._static = device, static

@@ -19,6 +19,7 @@ from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.runtime import Step
 from featherdesk.agent.types import Entry
 from featherdesk.serve.api import create_app
+from featherdesk.serve.bubbles import bubble
 from featherdesk.serve.words import WORDS
 
 ASKED = "when will my package arrive?"
@@ -82,7 +83,7 @@ def test_the_page_asks_kindly_and_keeps_the_question(
     bot = bot_of(full)
     *_, last = _Page(bot).turn(ASKED, [], [], "key-of-ann", language)
     shown, question, ids, _ = last
-    assert shown[-1]["content"] == WORDS[language].busy
+    assert shown[-1] == bubble("assistant", WORDS[language].busy)
     assert question == ASKED
     assert len(ids) == len(shown)
     assert bot.store.history("key-of-ann") == []
