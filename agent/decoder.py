@@ -64,7 +64,7 @@ class Decoder:
             config = json.loads((folder / "genai_config.json").read_text())
             told = config["model"]["decoder"]
             self._heads, self._size = told["num_key_value_heads"], told["head_size"]
-            words = config["model"]["vocab_size"]
+            words = config["model"].get("vocab_size", 0)
             longest = int(config.get("search", {}).get("max_length", _LONGEST))
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
@@ -76,6 +76,7 @@ class Decoder:
         self._past = [name for name in types if name.startswith("past_key_values.")]
         self._dtype, self._element = _TYPES[types[self._past[0]]]
         logits = next(item for item in self._session.get_outputs() if item.name == "logits")
+        words = logits.shape[-1] if isinstance(logits.shape[-1], int) else words
         self._logits = np.zeros((_KEPT, words), _TYPES[logits.type][0])
         self._logits_element = _TYPES[logits.type][1]
         self.release()
