@@ -57,6 +57,7 @@ class Agent:
     dialogue: Dialogue = field(default_factory=Dialogue)
     guards: tuple[Guard, ...] = ()
     answers: AnswerCache | None = None
+    user: str = ""
 
     @classmethod
     def load(
@@ -111,6 +112,10 @@ class Agent:
                 self.generator, route, entry.question, (), lambda: next(asked) > 1
             )
             deque(replace(writing, answers=None).deltas(), 0)
+
+    def asked_by(self, user: str) -> "Agent":
+        """The same bot with the name of who asks: where many wait, users take turns."""
+        return replace(self, user=user)
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with an id.
@@ -239,6 +244,7 @@ class Agent:
             [self.entry(entry_id) for entry_id in route.passed],
             stopped,
             self.answers,
+            self.user,
         )
 
     def _written(

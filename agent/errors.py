@@ -9,6 +9,7 @@ FeatherdeskError            exit code 1
 ├── PluginError             two plugins with one name, or one that does not load
 ├── SkillError              a skill raised, hung, or gave back what is no result
 ├── GenerationError         the generator failed or ran out of time
+├── BusyError               too many questions are waiting already
 └── GateError               exit code 3: refused or undecided
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 __all__ = [
     "ArtifactError",
+    "BusyError",
     "CatalogError",
     "ConfigError",
     "FeatherdeskError",
@@ -75,6 +77,14 @@ class SkillError(FeatherdeskError):
 
 class GenerationError(FeatherdeskError):
     """The generator failed or ran out of time."""
+
+
+class BusyError(FeatherdeskError):
+    """Too many questions are waiting; `retry_after` is when to ask again, in seconds."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"{waiting} questions are waiting already; ask again in {retry_after} s")
+        self.retry_after = retry_after
 
 
 class GateError(FeatherdeskError):

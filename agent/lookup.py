@@ -74,10 +74,15 @@ class Pace:
         start = (y - slope * x) / n
         return min(1.0, max(0.01, slope / start)) if start > 0 else _RATIO
 
-    def most(self, matched: int) -> int:
-        """The number of guesses that writes the most tokens a second."""
+    def most(self, matched: int, company: int = 1) -> int:
+        """The number of guesses that writes the most tokens a second.
+
+        Who guesses has a step alone; who does not shares one with a `company` of texts, which costs
+        each but a part of it. In a crowd guesses do not pay.
+        """
         share, ratio = min(0.99, self.accepted[matched]), self.ratio
-        best, told, expected, power = 0, 1.0, 1.0, 1.0
+        told = 1 / (ratio + (1 - ratio) / max(1, company))
+        best, expected, power = 0, 1.0, 1.0
         for count in range(1, MOST + 1):
             power *= share
             expected += power

@@ -63,9 +63,17 @@ def open_parts(
     def generator() -> Generator | None:
         if not (generate and manifest.writes):
             return None
-        room = config.generation.stored_mb
-        store = open_store(folder, room) if manifest.blocks else None
-        return OnnxGenerator(folder / "generator", threads, device, store)
+        told = config.generation
+        store = open_store(folder, told.stored_mb) if manifest.blocks else None
+        return OnnxGenerator(
+            folder / "generator",
+            threads,
+            device,
+            store,
+            seats=told.batch,
+            bound=told.queue,
+            graphs=told.cuda_graph,
+        )
 
     with ThreadPoolExecutor(3, "opening") as pool:
         written, found, read = pool.submit(generator), pool.submit(index), pool.submit(reranker)

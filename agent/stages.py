@@ -79,6 +79,8 @@ class Generation:
     that writes in none has no generator. `stored_mb` is the room for what the model keeps of
     entries once it has read them: below 0 as much as the generator takes, 0 reads them each time.
     `cached` is the room (MB) in which a server keeps answers for those who ask the same; 0: none.
+    `batch` answers are written at a time and `queue` others may wait; `cuda_graph` has a GPU replay
+    its steps.
     """
 
     base: str = "smollm2-135m-instruct"
@@ -90,6 +92,9 @@ class Generation:
     refusal: float = -1.0
     stored_mb: float = -1.0
     cached: float = 8.0
+    batch: int = 8
+    queue: int = 64
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_tokens <= 1024:
@@ -100,6 +105,10 @@ class Generation:
             raise ConfigError(f"generation.threads must be 0 (all cores) or more: {self.threads}")
         if not 0 <= self.cached <= 4096:
             raise ConfigError(f"generation.cached must be 0 (off) to 4096 MB, not {self.cached}")
+        if not 1 <= self.batch <= 256:
+            raise ConfigError(f"generation.batch must be 1 to 256, not {self.batch}")
+        if self.queue < 1:
+            raise ConfigError(f"generation.queue must be 1 or more, not {self.queue}")
 
 
 @dataclass(frozen=True, slots=True)

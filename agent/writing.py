@@ -48,6 +48,7 @@ class Writing:
     entries: Sequence[Entry]
     stopped: Callable[[], bool]
     answers: AnswerCache | None = None
+    user: str = ""
     drafts: list[Draft] = field(default_factory=list)
 
     @property
@@ -158,6 +159,7 @@ class Writing:
             deadline=deadline,
             stopped=self.stopped,
             first_veto=(encode(REFUSAL)[0], limit),
+            user=self.user,
         )
 
 

@@ -123,6 +123,7 @@ def heal(source: Path, out: Path, config: Heal, task: Task) -> dict[str, Any]:
         "curve": run.curve,
     }
 
+
 _Lesson = tuple[Batch, Batch]
 """What the model reads, and the same with every entry in view: what its parent reads."""
 

@@ -5,39 +5,36 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..agent.commands import reply_json
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
-from ..agent.errors import FeatherdeskError
+from ..agent.errors import BusyError, FeatherdeskError
 from ..agent.handoff import taken
-from ..agent.types import HandoffReason, Reply, Turn
+from ..agent.types import HandoffReason, Reply, StreamEvent, Turn
 from .delivery import Courier
 from .embed import embed_script
 from .live import LiveBot
+from .metrics import Metrics
+from .presence import ClientGoneError, while_there
 from .security import BodyLimit, SecurityHeaders, error_json, key_accepted
 
 __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
 Page = Callable[[LiveBot], FastAPI]
+_SPARE = 8
+_GONE = 499  # nginx's word for a client that closed its request; nobody reads it
 
 
 class ChatMessage(BaseModel):
@@ -66,46 +63,6 @@ class ChatRequest(BaseModel):
     user: str = ""
 
 
-class _Metrics:
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.replies = Counter(
-            "featherdesk_replies",
-            "Replies by route and author.",
-            ["route", "author"],
-            registry=self.registry,
-        )
-        self.seconds = Histogram(
-            "featherdesk_reply_seconds", "Whole replies.", registry=self.registry
-        )
-        self.first = Histogram(
-            "featherdesk_first_token_seconds", "First released word.", registry=self.registry
-        )
-
-    def saw(self, reply: Reply) -> None:
-        self.replies.labels(reply.route.kind.value, reply.author.value).inc()
-        self.seconds.observe(reply.ms.get("total", 0.0) / 1000)
-        if "first_token" in reply.ms:
-            self.first.observe(reply.ms["first_token"] / 1000)
-
-
-class _Kept(Collector):
-    """How often an answer was found that the model had written before, by bot and not by reply:
-    the chat page asks too."""
-
-    def __init__(self, bot: LiveBot) -> None:
-        self._bot = bot
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        answers = self._bot.agent.answers
-        told = CounterMetricFamily(
-            "featherdesk_answer_cache", "Answers looked for among those kept.", labels=["result"]
-        )
-        told.add_metric(["hit"], answers.hits if answers else 0)
-        told.add_metric(["miss"], answers.misses if answers else 0)
-        yield told
-
-
 def create_app(
     bot: LiveBot,
     *,
@@ -120,6 +77,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        told = bot.agent.config.generation
+        # One thread for each question that is answered or waits, and some that need no model.
+        threads = ThreadPoolExecutor(told.batch + told.queue + _SPARE, "question")
+        asyncio.get_running_loop().set_default_executor(threads)
         async with AsyncExitStack() as stack:
             mounting = asyncio.create_task(_mount(app, bot, page, stack, ready, warm))
             courier.start()
@@ -164,6 +125,16 @@ def _errors(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         return error_json(400, f"{where or 'body'}: {first['msg']}")
 
+    @app.exception_handler(BusyError)
+    async def busy(_: Request, error: BusyError) -> JSONResponse:
+        answer = error_json(503, str(error), "server_busy")
+        answer.headers["Retry-After"] = str(error.retry_after)
+        return answer
+
+    @app.exception_handler(ClientGoneError)
+    async def gone(_: Request, __: ClientGoneError) -> Response:
+        return Response(status_code=_GONE)
+
     @app.exception_handler(FeatherdeskError)
     async def failed(_: Request, error: FeatherdeskError) -> JSONResponse:
         return error_json(500, str(error), "server_error")
@@ -197,8 +168,7 @@ def _health(app: FastAPI, bot: LiveBot, page: asyncio.Event | None) -> None:
 
 
 def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
-    metrics = _Metrics()
-    metrics.registry.register(_Kept(bot))
+    metrics = Metrics(bot)
 
     @app.get("/metrics")
     async def scrape() -> Response:
@@ -207,7 +177,9 @@ def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
 
     @app.post("/v1/chat/completions", response_model=None)
     async def completions(
-        request: ChatRequest, authorization: Annotated[str | None, Header()] = None
+        request: ChatRequest,
+        client: Request,
+        authorization: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Answer the last user message; with `stream`, as server-sent events."""
         if not key_accepted(authorization, key):
@@ -222,17 +194,20 @@ def _completions(app: FastAPI, bot: LiveBot, key: str) -> None:
         question = turns[-1].content
         if len(question) > MAX_QUESTION:
             return error_json(400, f"the question is over {MAX_QUESTION} characters; shorten it")
+        agent = bot.agent.asked_by(request.user)
         if request.stream:
             counted = request.stream_options is not None and request.stream_options.include_usage
-            events = _sse(bot, question, turns[:-1], metrics, counted)
-            return StreamingResponse(events, media_type="text/event-stream")
-        reply = await bot.agent.areply(question, turns[:-1])
+            events = agent.astream(question, turns[:-1])
+            first = await while_there(client, anext(events))  # a full queue is told by the status
+            chunks = _sse(bot, question, turns[:-1], metrics, counted, first, events)
+            return StreamingResponse(chunks, media_type="text/event-stream")
+        reply = await while_there(client, agent.areply(question, turns[:-1]))
         reply = await asyncio.to_thread(_finished, bot, question, turns[:-1], reply, metrics)
         return JSONResponse(_whole(bot, reply))
 
 
 def _finished(
-    bot: LiveBot, question: str, history: list[Turn], reply: Reply, metrics: _Metrics
+    bot: LiveBot, question: str, history: list[Turn], reply: Reply, metrics: Metrics
 ) -> Reply:
     """Store the turn; the reply to a wish for a person comes back with the request's number.
 
@@ -276,7 +251,13 @@ def _usage(reply: Reply) -> dict[str, int]:
 
 
 async def _sse(
-    bot: LiveBot, question: str, history: list[Turn], metrics: _Metrics, counted: bool
+    bot: LiveBot,
+    question: str,
+    history: list[Turn],
+    metrics: Metrics,
+    counted: bool,
+    first: StreamEvent,
+    rest: AsyncGenerator[StreamEvent, None],
 ) -> AsyncIterator[str]:
     """Chunks in OpenAI's format; a rejected reply ends with one chunk of the curated text."""
     identity, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
@@ -295,8 +276,8 @@ async def _sse(
     try:
         yield chunk({"role": "assistant"})
         shown = ""
-        async with aclosing(bot.agent.astream(question, history)) as events:
-            async for event in events:
+        async with aclosing(rest):
+            async for event in _joined(first, rest):
                 if event.delta:
                     shown += event.delta
                     yield chunk({"content": event.delta})
@@ -311,6 +292,14 @@ async def _sse(
         yield "data: [DONE]\n\n"
     except FeatherdeskError as error:
         yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"
+
+
+async def _joined(
+    first: StreamEvent, rest: AsyncGenerator[StreamEvent, None]
+) -> AsyncIterator[StreamEvent]:
+    yield first
+    async for event in rest:
+        yield event
 
 
 def _last(reply: Reply, shown: str, chunk: Callable[..., str]) -> Iterator[str]:

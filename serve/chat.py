@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from ..agent.conversations import new_key
 from ..agent.engine import MAX_QUESTION
-from ..agent.errors import FeatherdeskError
+from ..agent.errors import BusyError, FeatherdeskError
 from ..agent.handoff import ask_for_person, taken
 from ..agent.stages import Handoff
 from ..agent.texts import say, spoken
@@ -239,7 +239,7 @@ class _Page:
         text = ""
         try:
             history = self.bot.store.turns(key) if key else []
-            for event in self.bot.agent.stream(question, history):
+            for event in self.bot.agent.asked_by(key).stream(question, history):
                 if event.delta:
                     text += event.delta
                     shown[-1] = bubble("assistant", text)
@@ -251,9 +251,10 @@ class _Page:
                     shown = [*shown[:-1], *reply_bubbles(self.bot.agent, reply, language)]
                     ids = ids + [ids[-1]] * (len(shown) - len(ids))
                     yield shown, "", ids, self._choices(reply, words)
-        except FeatherdeskError:
-            shown[-1] = bubble("assistant", words.offline)
-            yield shown, "", ids, gr.skip()
+        except FeatherdeskError as error:
+            busy = isinstance(error, BusyError)
+            shown[-1] = bubble("assistant", words.busy if busy else words.offline)
+            yield shown, question if busy else "", ids, gr.skip()
 
     def _choices(self, reply: Reply, words: Words) -> gr.Radio:
         """The entries to choose from, when the bot asks which one is meant."""

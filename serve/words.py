@@ -28,6 +28,7 @@ class Words:
     language: str
     too_long: str
     offline: str
+    busy: str
     chat: str
 
 
@@ -52,6 +53,10 @@ WORDS = {
         language="Language",
         too_long="Please keep it under {limit} characters.",
         offline="The server did not answer; please try again.",
+        busy=(
+            "Many people are asking at the moment. Your question is still in the box: please "
+            "send it again shortly."
+        ),
         chat="Conversation",
     ),
     "zh": Words(
@@ -74,6 +79,7 @@ WORDS = {
         language="语言",
         too_long="请不要超过 {limit} 个字符。",
         offline="服务器没有回应，请再试一次。",
+        busy="现在咨询的人较多。您的问题还在输入框里，请稍后再发送一次。",
         chat="对话",
     ),
 }

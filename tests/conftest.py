@@ -132,6 +132,7 @@ class Scripted:
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
         sources: Sequence[Sequence[int]] = (),
+        user: str = "",
     ) -> Iterator[Step]:
         for place, character in enumerate(self.answer):
             if self.fail and place > 5:
@@ -159,6 +160,7 @@ class Endless(Scripted):
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
         sources: Sequence[Sequence[int]] = (),
+        user: str = "",
     ) -> Iterator[Step]:
         try:
             for character in itertools.cycle(self.answer):

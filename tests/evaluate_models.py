@@ -87,6 +87,7 @@ class Batched:
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
         sources: Sequence[Sequence[int]] = (),
+        user: str = "",
     ) -> Iterator[Step]:
         assert first_veto is not None
         key = (tuple(ids), round(first_veto[1], 6))

@@ -293,6 +293,7 @@ class Obedient:
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
         sources: Sequence[Sequence[int]] = (),
+        user: str = "",
     ) -> Iterator[Step]:
         for character in self.says:
             yield Step(ord(character), 1.0)

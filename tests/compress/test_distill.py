@@ -229,9 +229,7 @@ def test_a_model_that_reads_entries_one_by_one_learns_what_all_in_view_tell(
     task = task_of(lively, tmp_path, 96)
     pair = (Entry("a", "when", "at nine"), Entry("b", "where", "in town"))
     rows, held = (
-        tuple(
-            replace(row, entries=pair, block=block, questions=row.questions[:1]) for row in given
-        )
+        tuple(replace(row, entries=pair, block=block, questions=row.questions[:1]) for row in given)
         for given in (task.material.rows, task.material.held)
     )
     told = _heal(tokens=24 * 2 * LENGTH).run(

@@ -303,7 +303,7 @@ def test_keys_and_values_in_a_byte_each_decode_as_in_one_pass(
 ) -> None:
     export(tiny, tmp_path / "g", plan)
     generator = OnnxGenerator(tmp_path / "g", 1)
-    assert generator._dtype is np.int8
+    assert generator._decoder._dtype is np.int8
     ids = generator.encode("How long does delivery take?")
     found = _greedy(generator, ids, 16)
     whole = generator.logits([*ids, *found])

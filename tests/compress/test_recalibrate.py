@@ -64,6 +64,7 @@ class Doubting:
         first_veto: tuple[int, float] | None = None,
         blocks: Sequence[int] = (),
         sources: Sequence[Sequence[int]] = (),
+        user: str = "",
     ) -> Iterator[Step]:
         assert first_veto is not None
         assert first_veto[1] > 1  # whether it refuses is measured apart

@@ -1,0 +1,324 @@
+"""Passes over an ONNX graph, with keys and values in rows of places.
+
+Drives the graph of onnxruntime-genai's builder through plain onnxruntime with I/O binding. Past
+and present share one buffer a layer; a row of it is one request's, and a pass runs over one row or
+over neighbouring rows, each in place. onnxruntime's attention (GroupQueryAttention, 1.32) takes
+several rows only where each brings one token. Knows nothing of requests, prompts or sampling.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .encoder import onnxruntime_or_error
+from .errors import ArtifactError, GenerationError
+
+__all__ = ["Decoder"]
+
+Floats = NDArray[np.float32]
+_STEP = 256
+_LONGEST = 2048
+_KEPT = 32
+"""Rows of logits whose memory is used again."""
+_TYPES: dict[str, tuple[Any, Any]] = {  # what numpy holds, what onnxruntime is told
+    "tensor(float)": (np.float32, np.float32),
+    "tensor(float16)": (np.float16, np.float16),
+    "tensor(bfloat16)": (np.uint16, 16),  # numpy has no such type: the number is onnx's
+    "tensor(int8)": (np.int8, np.int8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    """A binding whose shapes and addresses stay, and what is bound beside keys and values."""
+
+    binding: Any
+    values: dict[str, Any]
+
+
+class Decoder:
+    """A causal LM in a generator folder, with places for keys and values.
+
+    On a GPU `rows` of places are made at once and stay. A `mirrored` row is filled and read on the
+    host, and goes over with the next pass: so it is on a GPU. With `static`, passes of one token a
+    row keep their shapes and addresses; a GPU captures them as CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 0,
+        device: str = "cpu",
+        *,
+        rows: int = 8,
+        static: bool = False,
+        mirrored: bool = False,
+    ) -> None:
+        self._ort = onnxruntime_or_error()
+        try:
+            config = json.loads((folder / "genai_config.json").read_text())
+            told = config["model"]["decoder"]
+            self._heads, self._size = told["num_key_value_heads"], told["head_size"]
+            words = config["model"].get("vocab_size", 0)
+            longest = int(config.get("search", {}).get("max_length", _LONGEST))
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
+        self._device, self._static = device, static
+        self._mirrored = mirrored or device != "cpu"
+        self._session = self._open(folder / "model.onnx", threads)
+        types = {item.name: item.type for item in self._session.get_inputs()}
+        self._names = frozenset(types)
+        self._past = [name for name in types if name.startswith("past_key_values.")]
+        self._dtype, self._element = _TYPES[types[self._past[0]]]
+        logits = next(item for item in self._session.get_outputs() if item.name == "logits")
+        words = logits.shape[-1] if isinstance(logits.shape[-1], int) else words
+        self._logits = np.zeros((_KEPT, words), _TYPES[logits.type][0])
+        self._logits_element = _TYPES[logits.type][1]
+        self.release()
+        if device != "cpu":
+            self._make(rows, longest)
+
+    @property
+    def holds_floats(self) -> bool:
+        """Whether keys and values are floats that can be read and written."""
+        return self._dtype in (np.float32, np.float16)
+
+    @property
+    def movable(self) -> bool:
+        """Whether rows can be moved and added: on a CPU."""
+        return self._device == "cpu"
+
+    def reserve(self, rows: int, room: int) -> None:
+        """See that there are so many rows and places; what rows hold stays.
+
+        Raises:
+            GenerationError: a GPU has fewer places.
+        """
+        if rows <= self.rows and room <= self._room:
+            return
+        if not self.movable:
+            raise GenerationError(
+                f"a prompt and its answer may have {self._room} tokens on this device, not {room}"
+            )
+        self._make(max(rows, self.rows), max(self._room, -(-room // _STEP) * _STEP))
+
+    def release(self) -> None:
+        """Give the memory back, where it can be made again."""
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._values: dict[str, Any] = {}
+        self._at: dict[str, int] = {}
+        self._bindings: dict[tuple[int, int], Any] = {}
+        self._frozen: dict[int, _Frozen] = {}
+        self._staged: set[int] = set()
+        self._used: list[int] = []
+        self._room = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._used)
+
+    def alone(self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False) -> Floats:
+        """Take tokens in behind `past` places of a row; logits of shape (tokens, vocabulary).
+
+        They stand until the next pass. `kept`: what they leave is asked for with `read`.
+        """
+        ids = np.array([tokens], np.int64)
+        self._used[row] = past + len(tokens)
+        if self._static and len(tokens) == 1 and row == 0 and not (kept or row in self._staged):
+            return self._replayed(ids, [past])
+        binding = self._bound(row, 1)
+        if self._mirrored and (kept or row in self._staged):
+            binding = self._session.io_binding()
+            self._bind(binding, row, 1, host_past=True, host_present=kept)
+            if not kept:
+                self._staged.discard(row)
+        return self._run(binding, ids, [past])
+
+    def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Floats:
+        """One token, and the places before it, for each row from `first` on.
+
+        A row without one is fed a place that what comes next will overwrite. Logits have the shape
+        (rows, vocabulary).
+        """
+        rows = range(first, first + len(feeds))
+        assert not self._staged.intersection(rows)
+        filled = [
+            feed or (0, min(self._used[row], self._room - 1))
+            for row, feed in zip(rows, feeds, strict=True)
+        ]
+        for row, feed in zip(rows, feeds, strict=True):
+            if feed is not None:
+                self._used[row] = feed[1] + 1
+        ids = np.array([[token] for token, _ in filled], np.int64)
+        pasts = [past for _, past in filled]
+        if self._static and not first:
+            return self._replayed(ids, pasts)
+        return self._run(self._bound(first, len(feeds)), ids, pasts)
+
+    def staged(self, row: int) -> bool:
+        """Whether a row has yet to go over, with a pass of its own."""
+        return row in self._staged
+
+    def place(self, row: int, start: int, keys: Floats, values: Floats) -> None:
+        """Put keys and values (layers, heads, n, size) into the places of a row from `start` on."""
+        end = start + keys.shape[2]
+        for layer, (key, value) in enumerate(self._pairs()):
+            self._arrays[key][row, :, start:end] = keys[layer]
+            self._arrays[value][row, :, start:end] = values[layer]
+        self._used[row] = end
+        if self._mirrored:
+            self._staged.add(row)
+
+    def read(self, row: int, count: int) -> tuple[Floats, Floats]:
+        """Keys and values (layers, heads, count, size) of a row's first places."""
+        keys, values = (
+            np.stack([self._arrays[name][row, :, :count] for name in names])
+            for names in zip(*self._pairs(), strict=True)
+        )
+        return np.asarray(keys, np.float32), np.asarray(values, np.float32)
+
+    def move(self, row: int, to: int) -> None:
+        """Copy what a row holds to another."""
+        used = self._used[to] = self._used[row]
+        for array in self._arrays.values():
+            array[to, :, :used] = array[row, :, :used]
+        self._staged |= {to} if row in self._staged else set()
+        self.clear(row)
+
+    def clear(self, row: int) -> None:
+        """Forget what a row holds."""
+        self._used[row] = 0
+        self._staged.discard(row)
+
+    def _open(self, path: Path, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self._device == "cuda":
+            if "CUDAExecutionProvider" not in self._ort.get_available_providers():
+                raise GenerationError(
+                    "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
+                    "machine with an NVIDIA GPU, or leave --device at cpu"
+                )
+            told = {"enable_cuda_graph": "1"} if self._static else {}
+            providers.insert(0, ("CUDAExecutionProvider", told))
+        if not path.exists():
+            raise ArtifactError(f"{path} is missing")
+        return self._ort.InferenceSession(str(path), options, providers=providers)
+
+    def _make(self, rows: int, room: int) -> None:
+        """Places, and in them what was there; memory counts from the first use on."""
+        old, used = self._arrays, self._used
+        self.release()
+        shape = (rows, self._heads, room, self._size)
+        self._arrays = {name: np.zeros(shape, self._dtype) for name in self._past}
+        for name, array in old.items():
+            for row, count in enumerate(used):
+                self._arrays[name][row, :, :count] = array[row, :, :count]
+        self._used, self._room = used + [0] * (rows - len(used)), room
+        self._at = {name: array.ctypes.data for name, array in self._arrays.items()}
+        if self._device != "cpu":
+            make = self._ort.OrtValue.ortvalue_from_shape_and_type
+            self._values = {n: make(shape, self._element, self._device) for n in self._past}
+            self._at = {name: value.data_ptr() for name, value in self._values.items()}
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        """The names of keys and values, layer by layer."""
+        keys = [name for name in self._past if name.endswith(".key")]
+        return zip(keys, [name[:-4] + ".value" for name in keys], strict=True)
+
+    def _bound(self, first: int, count: int) -> Any:
+        """A binding of neighbouring rows, made once."""
+        known = self._bindings.get((first, count))
+        if known is None:
+            known = self._bindings[first, count] = self._session.io_binding()
+            self._bind(known, first, count)
+        return known
+
+    def _bind(
+        self,
+        binding: Any,
+        first: int,
+        count: int,
+        *,
+        host_past: bool = False,
+        host_present: bool = False,
+    ) -> None:
+        shape = (count, self._heads, self._room, self._size)
+        skipped = first * self._heads * self._room * self._size * np.dtype(self._dtype).itemsize
+        for name in self._past:
+            here, there = self._arrays[name].ctypes.data, self._at[name]
+            for bind, named, host in (
+                (binding.bind_input, name, host_past),
+                (binding.bind_output, name.replace("past_key_values", "present"), host_present),
+            ):
+                place = (here if host else there) + skipped
+                bind(named, "cpu" if host else self._device, 0, self._element, shape, place)
+
+    def _run(self, binding: Any, ids: NDArray[np.int64], pasts: Sequence[int]) -> Floats:
+        width = max(pasts) + ids.shape[1]
+        for name, value in self._told(ids, pasts, width).items():
+            binding.bind_cpu_input(name, value)
+        count, words = ids.size, self._logits.shape[1]
+        out = self._logits[:count]
+        if count > len(self._logits):
+            out = np.empty((count, words), self._logits.dtype)
+        shape = (*ids.shape, words)
+        binding.bind_output("logits", "cpu", 0, self._logits_element, shape, out.ctypes.data)
+        self._session.run_with_iobinding(binding, self._options(-1))
+        return self._floats(out)
+
+    def _told(
+        self, ids: NDArray[np.int64], pasts: Sequence[int], width: int
+    ) -> dict[str, NDArray[np.int64]]:
+        """What the graph is told beside keys and values."""
+        before = np.array(pasts, np.int64)[:, None]
+        told = {
+            "input_ids": ids,
+            "attention_mask": (np.arange(width) < before + ids.shape[1]).astype(np.int64),
+            "position_ids": before + np.arange(ids.shape[1]),
+        }
+        return {name: value for name, value in told.items() if name in self._names}
+
+    def _replayed(self, ids: NDArray[np.int64], pasts: Sequence[int]) -> Floats:
+        """A pass of one token for each of the first rows, with the same addresses every time."""
+        told = self._told(ids, pasts, self._room)
+        frozen = self._frozen.get(len(ids))
+        if frozen is None:
+            frozen = self._frozen[len(ids)] = self._freeze(told, len(ids))
+        for name, value in told.items():
+            frozen.values[name].update_inplace(value)
+        self._session.run_with_iobinding(frozen.binding, self._options(len(ids)))
+        return self._floats(frozen.values["logits"].numpy()[:, 0])
+
+    def _freeze(self, told: dict[str, NDArray[np.int64]], count: int) -> "_Frozen":
+        make = self._ort.OrtValue.ortvalue_from_shape_and_type
+        binding = self._session.io_binding()
+        self._bind(binding, 0, count)
+        values = {name: make(value.shape, np.int64, self._device) for name, value in told.items()}
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        shape = (count, 1, self._logits.shape[1])
+        values["logits"] = make(shape, self._logits_element, self._device)
+        binding.bind_ortvalue_output("logits", values["logits"])
+        return _Frozen(binding, values)
+
+    def _floats(self, logits: NDArray[Any]) -> Floats:
+        if self._logits_element == 16:  # the upper half of a float's bits
+            return np.asarray((logits.astype(np.uint32) << 16).view(np.float32))
+        return np.asarray(logits, np.float32)
+
+    def _options(self, graph: int) -> Any:
+        """Which CUDA graph a pass is captured as and replayed from; -1 for none."""
+        if not (self._static and self._device == "cuda"):
+            return None
+        options = self._ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(graph))
+        return options

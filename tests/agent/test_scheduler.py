@@ -1,0 +1,395 @@
+"""Many requests over one decoder: the same answers, a fair queue, places that are freed at once.
+
+The decoder is a toy that keeps what each row was fed, and finds the next token from all of it, so
+that a row that is mixed up, moved wrongly or fed out of order answers something else.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from featherdesk.agent.batch import CHUNK, Feed, Request, Work
+from featherdesk.agent.errors import BusyError, GenerationError
+from featherdesk.agent.scheduler import Scheduler
+from numpy.typing import NDArray
+
+WORDS = 31
+
+
+def _next(tokens: Sequence[int]) -> int:
+    return sum((place + 3) * token for place, token in enumerate(tokens)) % WORDS
+
+
+@dataclass
+class Toy:
+    """Passes over rows of tokens; `seen` tells what was fed in each."""
+
+    movable: bool = True
+    seen: list[tuple[str, int]] = field(default_factory=list)
+    held: list[list[int]] = field(default_factory=list)
+    fails: int = 0
+    before: Callable[[], None] = lambda: None
+    released: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.held)
+
+    def reserve(self, rows: int, room: int) -> None:
+        self.held += [[] for _ in range(rows - len(self.held))]
+
+    def release(self) -> None:
+        self.held = []
+        self.released += 1
+
+    def staged(self, row: int) -> bool:
+        return False
+
+    def clear(self, row: int) -> None:
+        self.held[row] = []
+
+    def move(self, row: int, to: int) -> None:
+        assert not self.held[to]
+        self.held[to], self.held[row] = self.held[row], []
+
+    def alone(
+        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False
+    ) -> NDArray[np.float32]:
+        self._run("alone", len(tokens))
+        self.held[row][past:] = tokens
+        return np.array([self._row(row, past + n + 1) for n in range(len(tokens))])
+
+    def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> NDArray[np.float32]:
+        self._run("together", sum(feed is not None for feed in feeds))
+        out = np.zeros((len(feeds), WORDS), np.float32)
+        for number, feed in enumerate(feeds):
+            if feed is not None:
+                self.held[first + number][feed[1] :] = [feed[0]]
+                out[number] = self._row(first + number, len(self.held[first + number]))
+        return out
+
+    def _run(self, what: str, count: int) -> None:
+        self.before()
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("the card is gone")
+        self.seen.append((what, count))
+
+    def _row(self, row: int, count: int) -> NDArray[np.float32]:
+        return np.eye(WORDS, dtype=np.float32)[_next(self.held[row][:count])]
+
+
+def writes(prompt: Sequence[int], count: int) -> Callable[[Request[int]], Work]:
+    """Reads a prompt, chunk by chunk, and writes."""
+
+    def work(request: Request[int]) -> Work:
+        rest, past = tuple(prompt), 0
+        while len(rest) > CHUNK:
+            yield Feed(rest[:CHUNK], past, reading=True)
+            rest, past = rest[CHUNK:], past + CHUNK
+        rows = yield Feed(rest, past, reading=True)
+        past += len(rest)
+        for number in range(count):
+            token = int(rows[-1].argmax())
+            request.put(token)
+            if number + 1 < count:
+                rows = yield Feed((token,), past)
+                past += 1
+
+    return work
+
+
+def guesses(prompt: Sequence[int], count: int, guess: int) -> Callable[[Request[int]], Work]:
+    """Reads a prompt and writes, guessing every third time `guess` tokens, the last one wrong."""
+    right = wanted(prompt, count + guess)
+
+    def work(request: Request[int]) -> Work:
+        rows = yield Feed(tuple(prompt), 0, reading=True)
+        past, done = len(prompt), 0
+        while True:
+            for row in rows:
+                token = int(row.argmax())
+                request.put(token)
+                done += 1
+                if done == count:
+                    return
+            tokens = (token,)
+            if done % 3 == 0:
+                tokens = (
+                    *right[done - 1 : done + guess - 2],
+                    (right[done + guess - 2] + 1) % WORDS,
+                )
+            rows = yield Feed(tokens, past)
+            rows = rows[: max(1, len(tokens) - 1)]
+            past += len(rows)
+
+    return work
+
+
+def wanted(prompt: Sequence[int], count: int) -> list[int]:
+    told = list(prompt)
+    for _ in range(count):
+        told.append(_next(told))
+    return told[len(prompt) :]
+
+
+def asked(
+    scheduler: Scheduler[int], prompt: Sequence[int], count: int, **options: object
+) -> Iterator[int]:
+    return scheduler.run(writes(prompt, count), 500, **options)  # type: ignore[arg-type]
+
+
+def at_once(works: Sequence[Callable[[], list[int]]]) -> list[list[int] | Exception]:
+    """What each says, all started at one moment in threads of their own."""
+    told: list[list[int] | Exception] = [[] for _ in works]
+    gate = threading.Barrier(len(works))
+
+    def one(number: int) -> None:
+        gate.wait()
+        try:
+            told[number] = works[number]()
+        except (BusyError, GenerationError) as error:
+            told[number] = error
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "somebody waits for ever"
+    return told
+
+
+@pytest.mark.parametrize("movable", [True, False])
+def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
+    toy = Toy(movable, before=lambda: time.sleep(0.0002))
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    prompts = [(list(range(1, 2 + n % 5)), 1 + n % 7) for n in range(24)]
+    told = at_once([lambda p=p, c=c: list(asked(scheduler, p, c)) for p, c in prompts])
+    assert told == [wanted(*one) for one in prompts]
+    assert scheduler.company == scheduler.waiting == 0
+    assert scheduler.tally.admitted == 24
+    assert scheduler.tally.tokens == sum(len(p) + c - 1 for p, c in prompts)
+    assert scheduler.tally.rows == sum(c for _, c in prompts)
+
+
+def test_wrong_guesses_of_some_change_nothing() -> None:
+    toy = Toy(before=lambda: time.sleep(0.0002))
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    works = [guesses([1 + n], 20, 3 + n % 3) for n in range(12)]
+    told = at_once([lambda work=work: list(scheduler.run(work, 90)) for work in works])
+    assert told == [wanted([1 + n], 20) for n in range(12)]
+
+
+def test_the_memory_of_a_crowd_is_given_back_and_that_of_one_is_kept() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    list(asked(scheduler, [1], 2))
+    assert (toy.rows, toy.released) == (1, 0)
+    first, second = (asked(scheduler, [n], 9) for n in (1, 2))
+    next(first), next(second)
+    assert toy.rows == 4
+    first.close(), second.close()
+    assert (toy.rows, toy.released) == (0, 1)
+
+
+def test_all_with_one_token_share_a_pass() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 3, 64)
+    running = [asked(scheduler, [n], 9) for n in range(3)]
+    for one in running:
+        next(one)
+    toy.seen.clear()
+    told = [[next(one) for _ in range(4)] for one in running]
+    assert told == [wanted([n], 9)[1:5] for n in range(3)]
+    assert ("together", 3) in toy.seen
+    assert [what for what, _ in toy.seen].count("alone") == 0
+
+
+def test_a_place_that_is_left_is_filled_from_the_end() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    running = [asked(scheduler, [n], 20) for n in range(4)]
+    heads = [[next(one)] for one in running]
+    running[0].close()
+    told = [head + list(one) for head, one in zip(heads[1:], running[1:], strict=True)]
+    assert told == [wanted([n], 20) for n in (1, 2, 3)]
+    assert sorted(map(len, toy.held)) == [] or toy.held[3] == []
+
+
+def test_a_long_prompt_does_not_keep_those_waiting_who_write() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    writer = asked(scheduler, [5], 60)
+    next(writer), next(writer)
+    toy.seen.clear()
+    readers = [asked(scheduler, [n] * (3 * CHUNK), 1) for n in (1, 2)]
+    threads = [threading.Thread(target=list, args=(reader,)) for reader in readers]
+    for thread in threads:
+        thread.start()
+    rest = list(writer)
+    for thread in threads:
+        thread.join(60)
+    assert rest == wanted([5], 60)[2:]
+    between, longest = 0, 0
+    for _, count in toy.seen:
+        between = 0 if count == 1 else between + count
+        longest = max(longest, between)
+    assert longest <= 2 * CHUNK  # one step's, and the next one's before its single token
+
+
+def test_ten_questions_of_one_user_do_not_starve_another() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 1, 64)
+    served: list[str] = []
+
+    def work(name: str) -> Callable[[Request[int]], Work]:
+        def made(request: Request[int]) -> Work:
+            served.append(name)
+            yield Feed((1,), 0)
+            request.put(1)
+
+        return made
+
+    entered = [(f"a{n}", "a") for n in range(10)] + [("b0", "b"), ("c0", ""), ("c1", "")]
+    for name, user in entered:
+        scheduler._entered(work(name), 8, math.inf, lambda: False, user)
+    while scheduler.waiting or scheduler.company:
+        scheduler._step()
+        with scheduler._lock:
+            scheduler._dismiss()
+    assert served.index("b0") <= 7
+    assert [name for name in served if name[0] == "a"] == [f"a{n}" for n in range(10)]
+    assert served.index("c0") < served.index("c1") < served.index("a9")
+
+
+def test_a_full_queue_says_when_to_come_back() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 1, 2)
+    running = asked(scheduler, [1], 9)
+    next(running)
+    for _ in range(2):
+        scheduler._entered(writes([1], 1), 8, math.inf, lambda: False, "")
+    scheduler._served = 7.0
+    with pytest.raises(
+        BusyError, match="2 questions are waiting already; ask again in 21 s"
+    ) as told:
+        next(asked(scheduler, [1], 1))
+    assert told.value.retry_after == 21
+    assert scheduler.tally.refused == 1
+    assert scheduler.waiting == 2
+
+
+def test_one_user_takes_half_of_the_queue_at_most() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 1, 4)
+    next(asked(scheduler, [1], 9, user="a"))
+    enter = scheduler._entered
+    for _ in range(2):
+        enter(writes([1], 1), 8, math.inf, lambda: False, "a")
+    with pytest.raises(BusyError):
+        enter(writes([1], 1), 8, math.inf, lambda: False, "a")
+    assert enter(writes([1], 1), 8, math.inf, lambda: False, "b")
+
+
+def test_who_is_gone_frees_the_place_in_the_same_step() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 1, 8)
+    gone = threading.Event()
+    first = asked(scheduler, [1], 99, stopped=gone.is_set)
+    next(first)
+    toy.before = lambda: gone.set() if scheduler.waiting else None
+    assert list(asked(scheduler, [2], 3)) == wanted([2], 3)
+    assert len(toy.seen) == 1 + 1 + 3
+    assert len(list(first)) == 1
+    assert scheduler.company == 0
+
+
+def test_who_gives_up_while_waiting_leaves_the_queue() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 1, 8)
+    first = asked(scheduler, [1], 99)
+    head = next(first)
+    gone = threading.Event()
+    toy.before = lambda: gone.set() if scheduler.waiting else None
+    assert list(asked(scheduler, [2], 3, stopped=gone.is_set)) == []
+    assert scheduler.waiting == 0
+    assert [head, *first] == wanted([1], 99)
+
+
+def test_a_deadline_is_told_apart_from_a_wait() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 1, 8)
+    running = asked(scheduler, [1], 99)
+    next(running)
+    with pytest.raises(GenerationError, match="too long: the generator was busy"):
+        list(asked(scheduler, [2], 3, deadline=time.monotonic() - 1))
+    scheduler._seated[0].deadline = time.monotonic() - 1
+    with pytest.raises(GenerationError, match=r"took too long$"):
+        list(running)
+    assert scheduler.company == 0
+
+
+def test_a_session_that_fails_is_everybodys_error_and_the_next_question_works() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    toy.fails = 10**6
+    told = at_once([lambda n=n: list(asked(scheduler, [n], 5)) for n in range(12)])
+    assert all(isinstance(one, GenerationError) for one in told)
+    assert "the card is gone" in str(told[0])
+    toy.fails = 0
+    assert list(asked(scheduler, [3], 5)) == wanted([3], 5)
+
+
+def test_one_bad_request_spoils_no_other() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 4, 64)
+    good = asked(scheduler, [1], 9)
+    head = next(good)
+
+    def bad(request: Request[int]) -> Work:
+        yield Feed((1, 2), 0)
+        raise ValueError("a block is damaged")
+
+    with pytest.raises(ValueError, match="a block is damaged"):
+        list(scheduler.run(bad, 9))
+    assert [head, *good] == wanted([1], 9)
+
+
+def test_a_leader_that_is_interrupted_leaves_the_others_to_go_on() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    first, second = asked(scheduler, [1], 9), asked(scheduler, [2], 9)
+    heads = next(first), next(second)
+    toy.before = _raise_interrupt
+    with pytest.raises(KeyboardInterrupt):
+        list(first)
+    toy.before = lambda: None
+    assert [heads[1], *second] == wanted([2], 9)
+    assert scheduler.company == 0
+
+
+def _raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_leaving_at_random_loses_nobody() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 3, 100)
+    rng = np.random.default_rng(0)
+    cuts = [int(cut) for cut in rng.integers(0, 9, 60)]
+
+    def one(number: int, cut: int) -> list[int]:
+        told = []
+        steps = asked(scheduler, [number % WORDS], 8, user=str(number % 4))
+        for token in steps:
+            told.append(token)
+            if len(told) == cut:
+                steps.close()  # type: ignore[attr-defined]
+        return told
+
+    told = at_once([lambda n=n, cut=cut: one(n, cut) for n, cut in enumerate(cuts)])
+    for number, (got, cut) in enumerate(zip(told, cuts, strict=True)):
+        if isinstance(got, BusyError):
+            continue
+        assert got == wanted([number % WORDS], 8)[: cut or 8]
+    assert scheduler.company == scheduler.waiting == 0

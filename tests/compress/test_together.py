@@ -1,0 +1,195 @@
+"""Several texts written over one session: what each says is what it says alone."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from featherdesk.agent.blocks import BlockStore
+from featherdesk.agent.decoder import Decoder
+from featherdesk.agent.errors import ArtifactError, GenerationError
+from featherdesk.agent.runtime import OnnxGenerator
+
+RNG = np.random.default_rng(4)
+BLOCKS = [RNG.integers(10, 300, n).tolist() for n in (7, 30, 90)]
+QUESTIONS = [RNG.integers(10, 300, 3 + 2 * n).tolist() for n in range(8)]
+
+
+@pytest.fixture(scope="module", params=["fp32", "int4"])
+def exported(
+    request: pytest.FixtureRequest, talkative: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    from featherdesk.compress.export import Quantization, export
+
+    out = tmp_path_factory.mktemp("together") / "g"
+    export(talkative, out, Quantization(request.param))
+    return out
+
+
+def says(
+    generator: OnnxGenerator,
+    question: Sequence[int],
+    blocks: Sequence[Sequence[int]] = (),
+    *,
+    sources: Sequence[Sequence[int]] = (),
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[int]:
+    ids = [token for block in (*blocks, question) for token in block]
+    steps = generator.generate(
+        ids,
+        max_tokens=20,
+        deadline=time.monotonic() + 600,
+        stopped=stopped,
+        blocks=[len(block) for block in blocks],
+        sources=sources,
+    )
+    return [step.token for step in steps]
+
+
+def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    told: list[Any] = [None] * len(works)
+    gate = threading.Barrier(len(works))
+
+    def one(number: int) -> None:
+        gate.wait()
+        told[number] = works[number]()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+        assert not thread.is_alive(), "somebody waits for ever"
+    return told
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_eight_at_once_say_what_each_says_alone(exported: Path, stored: bool) -> None:
+    def opened() -> OnnxGenerator:
+        return OnnxGenerator(exported, 1, store=BlockStore(10**8) if stored else None)
+
+    alone = opened()
+    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(QUESTIONS)]
+    wanted = [says(alone, *one) for one in asked]
+    assert len({tuple(one) for one in wanted}) == 8
+    assert alone.scheduler.tally.rows == alone.scheduler.tally.passes
+    crowd = opened()
+    for _ in range(3):
+        assert at_once([partial(says, crowd, *one) for one in asked]) == wanted
+    assert crowd.scheduler.tally.tokens <= 3 * alone.scheduler.tally.tokens
+
+
+def test_rows_in_a_pass_do_not_see_each_other(exported: Path) -> None:
+    decoder = Decoder(exported, 1)
+    decoder.reserve(8, 64)
+    wanted = []
+    for row, question in enumerate(QUESTIONS):
+        decoder.alone(row, question, 0)
+        wanted.append([decoder.alone(row, [9 + n], len(question) + n)[0].copy() for n in range(3)])
+    for row, question in enumerate(QUESTIONS):
+        decoder.clear(row)
+        decoder.alone(row, question, 0)
+    feeds: list[tuple[int, int] | None] = [(9, len(question)) for question in QUESTIONS]
+    feeds[2] = None
+    first = decoder.together(0, feeds).copy()
+    decoder.move(7, 2)  # where nobody was fed
+    second = decoder.together(1, [(10, len(QUESTIONS[row]) + 1) for row in (1, 7, 3)]).copy()
+    assert np.abs(first[0] - wanted[0][0]).max() < 1e-4
+    for row in (1, 3, 4, 5, 6, 7):
+        assert np.abs(first[row] - wanted[row][0]).max() < 1e-4
+    for place, row in enumerate((1, 7, 3)):
+        assert np.abs(second[place] - wanted[row][1]).max() < 1e-4
+
+
+def test_rows_and_places_are_added_under_a_running_answer(exported: Path) -> None:
+    generator = OnnxGenerator(exported, 1)
+    wanted = says(generator, QUESTIONS[2])
+    steps = generator.generate(
+        QUESTIONS[2], max_tokens=20, deadline=time.monotonic() + 600, stopped=lambda: False
+    )
+    told = [next(steps).token for _ in range(3)]
+    says(generator, BLOCKS[2] * 3)  # a row more, and a longer one
+    assert told + [step.token for step in steps] == wanted
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_guesses_and_single_tokens_mix(exported: Path, stored: bool) -> None:
+    alone = OnnxGenerator(exported, 1)
+    wanted = [says(alone, question) for question in QUESTIONS[:4]]
+    store = BlockStore(10**8) if stored else None
+    crowd = OnnxGenerator(exported, 1, store=store)
+    crowd._pace.accepted = [0.9] * 5
+    crowd.scheduler._batch._timed = lambda *_: None
+    crowd._pace.sums = [100.0, 400.0, 1.04, 2000.0, 4.2]  # a further token costs next to nothing
+    sources = [[wanted[0]], [], [wanted[2][:7] + [5] * 9], []]
+    works = [partial(says, crowd, QUESTIONS[n], sources=sources[n]) for n in range(4)]
+    for _ in range(3):
+        assert at_once(works) == wanted
+
+
+def test_a_row_that_is_filled_on_the_host_goes_over(exported: Path) -> None:
+    """What a GPU needs, on a CPU: rows with a copy on the host, addresses that stay."""
+    plain = OnnxGenerator(exported, 1, store=BlockStore(10**8))
+    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(QUESTIONS)]
+    wanted = [says(plain, *one) for one in asked]
+    for static in (False, True):
+        other = OnnxGenerator(exported, 1, store=BlockStore(10**8))
+        other._decoder = other.scheduler._batch._passes = Apart(exported, static=static)
+        assert [says(other, *one) for one in asked] == wanted
+        works = [partial(says, other, *one) for one in asked]
+        assert at_once(works) == wanted
+
+
+class Apart(Decoder):
+    """One whose places lie elsewhere than their copies on the host, and are not added to."""
+
+    movable = False
+
+    def __init__(self, folder: Path, *, static: bool) -> None:
+        super().__init__(folder, 1, static=static, mirrored=True)
+        self._make(8, 512)
+        self._there = {name: np.zeros_like(array) for name, array in self._arrays.items()}
+        self._at = {name: array.ctypes.data for name, array in self._there.items()}
+
+
+def test_a_cancelled_answer_frees_its_place(exported: Path) -> None:
+    generator = OnnxGenerator(exported, 1, seats=1, bound=4)
+    gone = threading.Event()
+    steps = generator.generate(
+        QUESTIONS[1], max_tokens=400, deadline=time.monotonic() + 600, stopped=gone.is_set
+    )
+    next(steps)
+    gone.set()
+    wanted = says(OnnxGenerator(exported, 1), QUESTIONS[0])
+    assert says(generator, QUESTIONS[0]) == wanted
+    assert len(list(steps)) <= 1
+
+
+def test_a_token_that_does_not_exist_spoils_one_answer(exported: Path) -> None:
+    generator = OnnxGenerator(exported, 1)
+    wanted = says(generator, QUESTIONS[0])
+
+    def bad() -> str:
+        with pytest.raises(GenerationError, match="the generator failed"):
+            says(generator, [10**6])
+        return "failed"
+
+    told = at_once([bad, lambda: says(generator, QUESTIONS[0])])
+    assert told == ["failed", wanted]
+    assert generator.scheduler.company == 0
+
+
+def test_cuda_is_asked_for_where_there_is_none(exported: Path) -> None:
+    with pytest.raises(GenerationError, match="no CUDA here: install featherdesk\\[gpu\\]"):
+        OnnxGenerator(exported, 1, device="cuda")
+
+
+def test_a_folder_without_a_graph_is_told(exported: Path, tmp_path: Path) -> None:
+    for name in ("genai_config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    with pytest.raises(ArtifactError, match=r"model\.onnx is missing"):
+        OnnxGenerator(tmp_path)

@@ -1,0 +1,241 @@
+"""Many customers at once: answered or told when to come back, and nothing is left behind."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from featherdesk.agent.artifacts import Manifest, place, seal
+from featherdesk.agent.calibration import calibrate
+from featherdesk.agent.encoder import MiniLM
+from featherdesk.agent.errors import BusyError
+from featherdesk.agent.index import Index
+from featherdesk.agent.prompt import contract_hash
+from featherdesk.agent.runtime import Step
+from featherdesk.agent.types import Entry
+from featherdesk.serve.api import create_app
+from featherdesk.serve.bubbles import bubble
+from featherdesk.serve.words import WORDS
+
+ASKED = "when will my package arrive?"
+USERS = 12
+ENTRIES = (
+    Entry(
+        "delivery",
+        "How long does delivery take?",
+        "Standard delivery takes 3 to 5 working days and costs £4.95.",
+        ("when will my parcel arrive", "delivery time", "how many days until it comes"),
+    ),
+    Entry("worn", "Can I return worn boots?", "No, worn boots cannot be returned."),
+    Entry("pay", "How can I pay?", "We accept Visa.", ("payment methods", "can I use a card")),
+    Entry("hours", "When is the store open?", "Monday to Saturday, 9:30 to 18:00."),
+    Entry("invoice", "Where do I find my invoice?", "Under My Orders.", ("i need a receipt",)),
+)
+
+
+class Full:
+    """A generator whose queue is full."""
+
+    def __init__(self) -> None:
+        self.users: list[str] = []
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(c) for c in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def generate(self, ids: Sequence[int], *, user: str = "", **_: object) -> Iterator[Step]:
+        self.users.append(user)
+        raise BusyError(64, 7)
+        yield
+
+
+def _asked(url: str, *, stream: bool = False, user: str = "") -> httpx.Response:
+    body = {"messages": [{"role": "user", "content": ASKED}], "stream": stream, "user": user}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=300)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_queue_is_told_by_status_and_header(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], stream: bool
+) -> None:
+    full = Full()
+    answer = _asked(serving(create_app(bot_of(full))), stream=stream, user="ann")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "7"
+    assert "ask again in 7 s" in answer.json()["error"]["message"]
+    assert full.users == ["ann"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_asks_kindly_and_keeps_the_question(
+    bot_of: Callable[..., Any], language: str
+) -> None:
+    from featherdesk.serve.chat import _Page
+
+    full = Full()
+    bot = bot_of(full)
+    *_, last = _Page(bot).turn(ASKED, [], [], "key-of-ann", language)
+    shown, question, ids, _ = last
+    assert shown[-1] == bubble("assistant", WORDS[language].busy)
+    assert question == ASKED
+    assert len(ids) == len(shown)
+    assert bot.store.history("key-of-ann") == []
+    assert full.users == ["key-of-ann"]
+
+
+def test_a_client_that_hangs_up_without_streaming_stops_the_model(
+    bot_of: Callable[..., Any], endless: Any, serving: Callable[[Any], str]
+) -> None:
+    url = serving(create_app(bot_of(endless)))
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{url}/v1/chat/completions",
+            json={"messages": [{"role": "user", "content": ASKED}]},
+            timeout=httpx.Timeout(60, read=1),
+        )
+    assert endless.ended.wait(60)
+
+
+@dataclass
+class Shop:
+    """A running server over a bot with a tiny model."""
+
+    server: Any
+
+    @property
+    def url(self) -> str:
+        return str(self.server.url)
+
+    def figure(self, name: str) -> float:
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+    def idle(self) -> bool:
+        return self.figure("featherdesk_writing") == self.figure("featherdesk_queue_length") == 0
+
+    def resident_mb(self) -> float:
+        lines = Path(f"/proc/{self.server.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+@pytest.fixture(scope="module")
+def tiny_shop(
+    encoder_folder: Path, start: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Two places to write, three to wait; what the tiny model writes is nonsense."""
+    folder = tmp_path_factory.mktemp("tiny") / "bot"
+    index = Index.build(ENTRIES, MiniLM(encoder_folder, 1))
+    index.save(folder / "knowledge")
+    calibrate(index, writes=("en",)).save(folder / "knowledge" / "calibration.json")
+    place(encoder_folder, folder / "encoder")
+    _write_generator(folder / "generator")
+    (folder / "bot.toml").write_text(
+        '[bot]\nname = "b"\n[generation]\nbatch = 2\nqueue = 3\nthreads = 1\ntimeout = 600\n'
+    )
+    encoder, count = index.encoder.id, len(ENTRIES)
+    seal(folder, Manifest("b", "", "", "none", contract_hash(), ("en",), encoder, count, ("en",)))
+    server = start(folder, "--no-page").wait(page=False)
+    yield Shop(server)
+    assert "Traceback" not in server.stop()
+
+
+def _write_generator(out: Path) -> None:
+    import torch
+    from featherdesk.compress.export import Quantization, export
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = out.parent.parent / "model"
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+    )
+    LlamaForCausalLM(config).save_pretrained(model)
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(model / "tokenizer.json"))
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    export(model, out, Quantization("fp32"))
+
+
+def _crowd(work: Callable[[int], None], count: int = USERS) -> None:
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(600)
+        assert not thread.is_alive(), "a customer waits for ever"
+
+
+def test_every_customer_is_answered_or_told_when_to_come_back(tiny_shop: Shop) -> None:
+    answers: list[httpx.Response] = []
+
+    def customer(number: int) -> None:
+        for turn in range(3):
+            answers.append(_asked(tiny_shop.url, stream=(number + turn) % 2 == 0, user=str(number)))
+
+    resident = []
+    for _ in range(4):
+        _crowd(customer)
+        resident.append(tiny_shop.resident_mb())
+    assert len(answers) == 4 * 3 * USERS
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert any(answer.status_code == 200 for answer in answers)
+    for answer in answers:
+        if answer.status_code == 503:
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        elif answer.headers["content-type"].startswith("text/event-stream"):
+            assert answer.text.endswith("data: [DONE]\n\n")
+        else:
+            assert answer.json()["choices"][0]["message"]["content"]
+    assert resident[-1] < resident[1] + 30
+    assert tiny_shop.idle()
+    refused = sum(answer.status_code == 503 for answer in answers)
+    assert tiny_shop.figure("featherdesk_refused_total") == refused
+    assert tiny_shop.figure("featherdesk_wait_seconds_count") >= len(answers) - refused
+    assert tiny_shop.figure("featherdesk_pass_tokens_sum") > 0
+
+
+def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
+    def customer(number: int) -> None:
+        body = {"messages": [{"role": "user", "content": ASKED}], "stream": number % 2 == 0}
+        with httpx.Client(timeout=httpx.Timeout(60, read=0.05)) as client:
+            try:
+                with client.stream(
+                    "POST", f"{tiny_shop.url}/v1/chat/completions", json=body
+                ) as sent:
+                    next(sent.iter_bytes(), b"")
+            except httpx.ReadTimeout:
+                pass
+
+    _crowd(customer)
+    until = time.monotonic() + 300
+    while not tiny_shop.idle():
+        assert time.monotonic() < until, "a place was never freed"
+        time.sleep(0.1)
+    answer = _asked(tiny_shop.url)
+    assert answer.status_code == 200
+    assert json.loads(answer.text)["featherdesk"]["entry_id"] == "delivery"
