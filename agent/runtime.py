@@ -121,6 +121,8 @@ class OnnxGenerator:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._room = 0
         self._pace = Pace()
+        self.steps = self.fed = 0
+        """Forward steps so far, and the tokens that were fed to them: for measuring."""
         self._rotary = Rotary.load(folder)
         floats = self._device == "cpu" and self._dtype in (np.float32, np.float16)
         self._store = store if floats and self._rotary is not None else None
@@ -299,6 +301,8 @@ class OnnxGenerator:
         return zip(keys, [name[:-4] + ".value" for name in keys], strict=False)
 
     def _forward(self, ids: Sequence[int], past: int) -> NDArray[np.float32]:
+        self.steps += 1
+        self.fed += len(ids)
         binding = self._session.io_binding()
         total = past + len(ids)
         feed = {
