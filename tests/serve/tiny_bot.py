@@ -1,8 +1,11 @@
 """A whole bot whose model was made on the spot: it writes one short answer to everything."""
 
+import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from featherdesk.agent.artifacts import Manifest, place, seal
 from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.encoder import MiniLM
@@ -12,52 +15,78 @@ from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.types import Entry
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-SAYS = "Yes, do"
+SAYS = "By card."
+WORDS = 260
+ENTRIES = (
+    Entry("delivery", "How long does delivery take?", SAYS, ("when will my parcel arrive",)),
+    Entry("worn", "Can I return worn boots?", SAYS, ("send back used boots",)),
+    Entry("pay", "How can I pay?", SAYS, ("which cards do you take", "can I use paypal")),
+    Entry("hours", "When is the York store open?", SAYS, ("opening times of the shop",)),
+    Entry("invoice", "Where do I find my invoice?", SAYS, ("i need a receipt",)),
+)
 TOML = '[bot]\nname = "tiny"\n[generation]\nthreads = 1\nstored_mb = 50.0\n'
 
 
-def make_model(folder: Path, says: str = SAYS) -> Path:
-    """A llama whose next token depends on the last alone: a line's end begins `says`.
-
-    No letter may stand twice in `says`.
-    """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(models.BPE(_vocabulary(), []))
+def make_tokenizer() -> Tokenizer:
+    """A token a byte, and the marks."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({t: n for n, t in enumerate([*special, *letters])}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    config = LlamaConfig(
-        vocab_size=320,
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=2048,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config)
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+def make_generator(folder: Path, says: str = SAYS) -> Path:
+    """A generator folder whose next token depends on the last alone: a line's end begins `says`.
+
+    No letter may stand twice in `says`. Its keys and values are there and stay zero.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokenizer = make_tokenizer()
     chain = [*tokenizer.encode("\n" + says).ids, 2]
-    with torch.no_grad():
-        for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        table = torch.randn(320, 64)
-        model.model.embed_tokens.weight.copy_(table)
-        head = torch.zeros(320, 64)
-        for here, there in zip(chain, chain[1:], strict=False):
-            head[there] += table[here] / table[here].norm()
-        model.lm_head.weight.copy_(head)
-    model.save_pretrained(folder)
+    table = np.zeros((WORDS, WORDS), np.float32)
+    for here, there in pairwise(chain):
+        table[here, there] = 9.0
+    cache = ["batch", 1, "room", 2]
+    names = [f"0.{part}" for part in ("key", "value")]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["logits"]),
+            *(
+                helper.make_node("Identity", [f"past_key_values.{name}"], [f"present.{name}"])
+                for name in names
+            ),
+        ],
+        "letters",
+        [
+            helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "n"]),
+            *(
+                helper.make_tensor_value_info(f"past_key_values.{name}", TensorProto.FLOAT, cache)
+                for name in names
+            ),
+        ],
+        [
+            *(
+                helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, cache)
+                for name in names
+            ),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "n", WORDS]),
+        ],
+        [numpy_helper.from_array(table, "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    decoder = {"num_key_value_heads": 1, "head_size": 2}
+    told = {"model": {"eos_token_id": 2, "decoder": decoder}}
+    (folder / "genai_config.json").write_text(json.dumps(told))
+    turning = {"kinds": {"a": [1.0]}, "layers": ["a"], "interleaved": False}
+    (folder / "rotary.json").write_text(json.dumps(turning))
     return folder
 
 
@@ -87,9 +116,3 @@ def make_bot(folder: Path, encoder: Path, entries: Sequence[Entry], generator: P
     )
     seal(folder, told)
     return folder
-
-
-def _vocabulary() -> dict[str, int]:
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return {token: number for number, token in enumerate([*special, *letters])}
