@@ -165,7 +165,7 @@ def _start(start: Start | None) -> list[Bar]:
     if start is None:
         return []
     rows = (
-        ("API ready", start.ready_s, 3.0, "s"),
+        ("API ready", start.ready_s if start.ready_s.of else start.api_ready_s, 3.0, "s"),
         ("page ready", start.page_s, 8.0, "s"),
         ("at rest, API alone", start.api_rest_mb, 450.0, "MB"),
         ("at rest, with the page", start.rest_mb, 650.0, "MB"),

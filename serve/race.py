@@ -40,8 +40,9 @@ class Answer:
 
     @property
     def writing(self) -> tuple[float, float] | None:
-        """Tokens behind the first and the seconds they took; None where all came in one step."""
-        if self.tokens < 2 or self.steps == 1 or self.whole <= self.first:
+        """Tokens behind the first and the seconds they took; None where all came in one step, or
+        where words were heard and not tokens."""
+        if self.tokens < 2 or self.steps < 2 or self.whole <= self.first:
             return None
         return self.tokens - 1, self.whole - self.first
 

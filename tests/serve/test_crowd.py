@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from featherdesk.agent.errors import FeatherdeskError
 from featherdesk.agent.types import Turn
-from featherdesk.serve.crowd import _flat, crowd, queue
+from featherdesk.serve.crowd import _flat, _Users, crowd, queue
 from featherdesk.serve.prompts import Prompt
 from featherdesk.serve.served import Busy, ask
 
@@ -129,10 +129,20 @@ def test_a_503_without_retry_after_and_other_errors_are_told_apart(fake: Fake) -
         crowd(fake, 2, PROMPTS)  # type: ignore[arg-type]
 
 
+def test_users_ask_every_question_once_or_until_the_time_is_over() -> None:
+    asked: list[Any] = [("a", []), ("b", [])]
+    once = _Users("", asked, 0.0)
+    assert [once._take() for _ in range(4)] == [*asked, None, None]
+    timed = _Users("", asked, 3600.0)
+    assert [timed._take() for _ in range(5)] == [*asked, *asked, asked[0]]
+    over = _Users("", asked, 1e-9)
+    assert over._take() is None
+
+
 def test_users_ask_for_as_long_as_is_wanted(fake: Fake) -> None:
-    told = crowd(fake, 2, PROMPTS[:2], seconds=0.4)  # type: ignore[arg-type]
-    assert told.answers > 2
-    assert told.seconds >= 0.4
+    told = crowd(fake, 2, PROMPTS[:2], seconds=1.0)  # type: ignore[arg-type]
+    assert told.answers == told.model > 0
+    assert told.seconds >= 1.0
 
 
 def test_one_who_answers_in_turn_has_a_queue() -> None:

@@ -44,7 +44,10 @@ def test_start_and_memory_have_bars() -> None:
     none = Spread(0, 0, 0, 0)
     start = Start(none, none, none, spread([1.0, 2.0]), spread([500.0]))
     bars = replace(RUN, start=start).bars
-    assert [(bar.name, bar.verdict) for bar in bars] == [("at rest, API alone", "missed")]
+    assert [(bar.name, bar.verdict) for bar in bars] == [
+        ("API ready", "met"),
+        ("at rest, API alone", "missed"),
+    ]
     start = replace(start, ready_s=spread([2.0, 9.0, 2.5]), page_s=spread([7.0]))
     verdicts = {bar.name: bar.verdict for bar in replace(RUN, start=start).bars}
     assert verdicts["API ready"] == verdicts["page ready"] == "met"

@@ -90,6 +90,7 @@ def test_decode_leaves_the_first_token_out() -> None:
     assert one.writing == (4, 2.0)
     assert Answer("a", "x", 10, 1, 1.0, 1.0, steps=2).writing is None
     assert Answer("a", "x", 10, 5, 1.0, 1.1, steps=1).writing is None  # all came in one step
+    assert Answer("a", "x", 10, 5, 1.0, 1.1).writing is None  # words over HTTP
 
 
 def test_figures_of_a_side() -> None:
