@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ..agent.artifacts import Manifest
 from ..agent.errors import FeatherdeskError
 
 __all__ = ["bench"]
@@ -29,7 +30,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--questions", type=_FILE, help="A test file [the bot's other wordings].")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--starts", type=click.IntRange(0), default=3, show_default=True, help="Of servers.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="Of every side [all cores].")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Of every side [the bot's].")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--accept-refused", is_flag=True, help="Measure a bot that the gate refused.")
 @click.option("--peer", type=_FILE, help="llama.cpp on this GGUF of the bot's model.")
@@ -50,19 +51,22 @@ _FILE = click.Path(path_type=Path)
 @click.option("--no-page", is_flag=True, help="Serve the API alone.")
 @click.option("--out", type=_FILE, help="A folder for bench.json, bench.html and bench.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(*, no_page: bool, out: Path | None, as_json: bool, **settings: Any) -> None:
+def bench(bot: Path, *, no_page: bool, out: Path | None, as_json: bool, **settings: Any) -> None:
     """Speed, memory and energy of a bot as it is served, beside llama.cpp and others.
 
     All sides are asked in turn, question by question, each in a process of its own; only replies
     that the model wrote count. Interrupted, it tells what it measured so far.
     """
+    from ..agent.config import load_config
     from ..agent.engine import available_cores
     from .measurement import Measurement
     from .wanted import Wanted
 
-    settings["threads"] = settings["threads"] or available_cores()
+    Manifest.load(bot)
+    own = load_config(bot / "bot.toml").generation.threads
+    settings["threads"] = settings["threads"] or own or available_cores()
     command = shlex.join(["featherdesk", *sys.argv[1:]])
-    run = Measurement(Wanted(page=not no_page, command=command, **settings))
+    run = Measurement(Wanted(bot, page=not no_page, command=command, **settings))
     try:
         with _ended_softly():
             run.run()

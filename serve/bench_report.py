@@ -150,7 +150,7 @@ def _crowds(run: Outcome) -> list[str]:
     if crowds.ceiling:
         lines.append(
             f"  ceiling {crowds.ceiling} answers/s = 1000 / ({crowds.fed} tokens fed x "
-            f"{crowds.best_ms} ms a token at the best batch); reached {crowds.share:.0%}"
+            f"{crowds.best_ms:.3g} ms a token at the best batch); reached {crowds.share:.0%}"
         )
     lines.append(f"  {crowds.mb_a_user} MB a user")
     return lines

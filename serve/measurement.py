@@ -19,7 +19,7 @@ from .opponents import LLAMA, Opponents
 from .outcome import Compared, Crowds, Floor, Outcome, Start
 from .prompts import Gathered, gather, needs_generator, shorter
 from .race import ChildSide, Figures, HttpSide, Race, Side, compared, figures
-from .served import Server, serving
+from .served import Server
 from .spreads import spread
 from .wanted import Wanted
 
@@ -74,8 +74,7 @@ class Measurement:
         self._starts()
         with ExitStack() as stack:
             peers = self.opponents.sides(stack, self.gathered)
-            page = [] if wanted.page else ["--no-page"]
-            server = stack.enter_context(serving(wanted.bot, *wanted.serving, *page))
+            server = stack.enter_context(wanted.served(page=wanted.page))
             server.ready(_PAGE if wanted.page else b"ready")
             sides = [HttpSide("served", server), *self._ours(stack), *peers]
             self.race = Race(sides)
@@ -131,12 +130,12 @@ class Measurement:
             name: [] for name in ("ready", "page", "rest", "api", "api_rest")
         }
         for _ in track(range(wanted.starts), "starting"):
-            with serving(wanted.bot, *wanted.serving, "--no-page") as server:
+            with wanted.served(page=False) as server:
                 found["api"].append(server.ready())
                 time.sleep(_REST)
                 found["api_rest"].append(resident_mb(server.pid))
             if wanted.page:
-                with serving(wanted.bot, *wanted.serving) as server:
+                with wanted.served(page=True) as server:
                     found["ready"].append(server.ready())
                     found["page"].append(server.ready(_PAGE))
                     time.sleep(_REST)
@@ -239,7 +238,7 @@ class Measurement:
         self.crowds = replace(
             self.crowds,
             fed=plain.fed,
-            best_ms=round(best, 3),
+            best_ms=round(best, 6),
             ceiling=round(ceiling, 2),
             share=round(rate.median / ceiling, 3) if rate else 0.0,
         )

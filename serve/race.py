@@ -141,9 +141,10 @@ class Race:
         `warm` is asked first and not counted. What was not asked of all when it ends early is
         left out.
         """
-        for side in self.sides if warm else ():
-            side.answer(warm)
         self.answers = {side.name: [] for side in self.sides}
+        if warm is not None:
+            for side in self.sides:
+                side.answer(warm)
         meters = {side.name: EnergyMeter(pid=side.pid) for side in self.sides}
         self.energy = next(iter(meters.values())).method
         for place, prompt in enumerate(track(prompts, "asking")):
@@ -163,14 +164,14 @@ class Race:
         return frozenset(
             one.id
             for name in served or list(self.answers)[:1]
-            for one in self.answers[name]
+            for one in self.answers.get(name, ())
             if one.author == "model"
         )
 
     def of(self, name: str) -> list[Answer]:
         """The answers of a side that count."""
         counted = self.counted()
-        return [one for one in self.answers[name] if one.id in counted]
+        return [one for one in self.answers.get(name, ()) if one.id in counted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ..agent.types import Turn
 __all__ = ["Busy", "Heard", "Server", "ask", "serving"]
 
 _PATIENCE = 120.0
-_NO_CACHE = {"FEATHERDESK_GENERATION_ANSWERS": "0"}
+_NO_CACHE = {"FEATHERDESK_GENERATION_CACHED": "0"}
 """Takes the answer cache away: a reply from it tells nothing of the model."""
 
 
@@ -94,15 +94,18 @@ class Server:
 
 
 @contextmanager
-def serving(bot: Path, *options: str) -> Iterator[Server]:
-    """A server of a bot on a free port; its conversations go to a file that is thrown away."""
+def serving(bot: Path, *options: str, threads: int = 0) -> Iterator[Server]:
+    """A server of a bot on a free port; its conversations go to a file that is thrown away.
+
+    `threads` 0 leaves them to its bot.toml.
+    """
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
         port = _free_port()
         command = [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot)]
         began = time.monotonic()
         process = subprocess.Popen(
             [*command, "--port", str(port), *options],
-            env=_environment(Path(scratch)),
+            env=_environment(Path(scratch), threads),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -113,9 +116,12 @@ def serving(bot: Path, *options: str) -> Iterator[Server]:
             _end(process)
 
 
-def _environment(scratch: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "FEATHERDESK_API_KEY"}
-    return {**kept, "FEATHERDESK_STORAGE_URL": f"sqlite:///{scratch / 'bench.db'}", **_NO_CACHE}
+def _environment(scratch: Path, threads: int) -> dict[str, str]:
+    told = {name: value for name, value in os.environ.items() if name != "FEATHERDESK_API_KEY"}
+    told["FEATHERDESK_STORAGE_URL"] = f"sqlite:///{scratch / 'bench.db'}"
+    if threads:
+        told["FEATHERDESK_GENERATION_THREADS"] = str(threads)
+    return {**told, **_NO_CACHE}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

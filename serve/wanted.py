@@ -13,6 +13,7 @@ from typing import Any
 from ..agent.artifacts import Manifest
 from ..agent.config import load_config
 from .child import Child, command_of, opened
+from .served import Server, serving
 
 __all__ = ["Wanted"]
 
@@ -53,11 +54,11 @@ class Wanted:
         end = told["model"]["eos_token_id"]
         return list(end) if isinstance(end, list) else [end]
 
-    @property
-    def serving(self) -> list[str]:
-        """Options of the server."""
+    def served(self, *, page: bool) -> AbstractContextManager[Server]:
+        """The bot's server in a process of its own, with the page or without."""
         options = ["--device", self.device]
-        return [*options, "--accept-refused"] if self.accept_refused else options
+        options += ["--accept-refused"] * self.accept_refused + ["--no-page"] * (not page)
+        return serving(self.bot, *options, threads=self.threads)
 
     def enter(
         self, name: str, kind: str, settings: dict[str, Any]

@@ -239,7 +239,7 @@ def test_an_interrupted_run_ends_its_children_and_tells_what_it_found(
     )
     marks = _children_seen(process.pid, 2)
     process.send_signal(signal.SIGTERM)
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     told = json.loads(said)
     assert told["stopped"] == "interrupted"
