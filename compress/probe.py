@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..agent.energy import EnergyMeter
 from ..agent.errors import FeatherdeskError
 from ..agent.prompt import END_OF_TURN, render
 from ..agent.runtime import OnnxGenerator
 from . import dataset
 from .answers import Asked, asked_of
-from .energy import EnergyMeter
 
 __all__ = ["Burst", "Loaded", "Probe", "Surprise", "Timed", "follow"]
 

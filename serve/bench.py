@@ -1,207 +1,104 @@
-"""`featherdesk bench`: measures a served bot from outside, as a client sees it.
+"""`featherdesk bench`: a bot as it is served, beside what a user could pick instead, in one run.
 
-Starts the server as a child process, asks the bot's own questions over HTTP, and reads the
-server's memory from the system. Knows nothing of how replies are made.
+Says what was found as text, JSON, a page and a plot. Knows nothing of how it is measured (see
+`measurement`).
 """
 
 import json
-import os
+import shlex
 import signal
-import socket
-import statistics
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
 from ..agent.artifacts import Manifest
 from ..agent.errors import FeatherdeskError
-from ..agent.progress import track
 
 __all__ = ["bench"]
 
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median with minimum and maximum of a measure."""
-
-    median: float
-    low: float
-    high: float
-    of: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run: times in ms, memory and sizes in MB, rates in characters a second."""
-
-    api_ready_s: float
-    page_ready_s: float
-    resident_mb: float
-    generator_mb: float
-    first_token_ms: Spread
-    answer_ms: Spread
-    routing_ms: Spread
-    characters_per_s: Spread
-    model_written: int
-    questions: int
+_FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("bot", type=click.Path(path_type=Path))
-@click.option("--questions", type=click.Path(path_type=Path), help="A test file [own wordings].")
+@click.argument("bot", type=_FILE)
+@click.option("--questions", type=_FILE, help="A test file [the bot's other wordings].")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--starts", type=click.IntRange(0), default=3, show_default=True, help="Of servers.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Of every side [the bot's].")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--accept-refused", is_flag=True, help="Measure a bot that the gate refused.")
+@click.option("--peer", type=_FILE, help="llama.cpp on this GGUF of the bot's model.")
+@click.option("--other-weights", is_flag=True, help="The GGUF is meant to be another model.")
+@click.option(
+    "--sweep",
+    "swept",
+    type=click.IntRange(0),
+    default=12,
+    show_default=True,
+    help="Questions to find llama.cpp's fastest settings with; 0: as it comes.",
+)
+@click.option("--peer-genai", "genai", is_flag=True, help="onnxruntime-genai on the bot's graph.")
+@click.option("--peer-torch", "torch", is_flag=True, help="transformers on the merged model.")
+@click.option("--torch-model", type=_FILE, help="Its folder [huggingface beside the bot].")
+@click.option("--users", type=click.IntRange(0), default=0, help="Who ask at once, over HTTP.")
+@click.option("--seconds", type=click.FloatRange(0), default=0.0, help="How long they ask.")
+@click.option("--no-page", is_flag=True, help="Serve the API alone.")
+@click.option("--out", type=_FILE, help="A folder for bench.json, bench.html and bench.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(bot: Path, *, questions: Path | None, limit: int, as_json: bool) -> None:
-    """Cold start, memory, time to first token and whole answers of a bot."""
+def bench(bot: Path, *, no_page: bool, out: Path | None, as_json: bool, **settings: Any) -> None:
+    """Speed, memory and energy of a bot as it is served, beside llama.cpp and others.
+
+    All sides are asked in turn, question by question, each in a process of its own; only replies
+    that the model wrote count. Interrupted, it tells what it measured so far.
+    """
+    from ..agent.config import load_config
+    from ..agent.engine import available_cores
+    from .measurement import Measurement
+    from .wanted import Wanted
+
     Manifest.load(bot)
-    asked = _questions(bot, questions)[:limit]
-    measured = _measure(bot, asked)
+    own = load_config(bot / "bot.toml").generation.threads
+    settings["threads"] = settings["threads"] or own or available_cores()
+    command = shlex.join(["featherdesk", *sys.argv[1:]])
+    run = Measurement(Wanted(bot, page=not no_page, command=command, **settings))
+    try:
+        with _ended_softly():
+            run.run()
+    except (KeyboardInterrupt, FeatherdeskError) as error:
+        if run.found:
+            _tell(run, out, as_json, str(error) or "interrupted")
+        raise
+    _tell(run, out, as_json, "")
+
+
+def _tell(run: Any, out: Path | None, as_json: bool, stopped: str) -> None:
+    from .bench_report import table, write_report
+
+    found = run.outcome(stopped)
+    if out is not None:
+        write_report(out, found)
     if as_json:
-        click.echo(json.dumps(asdict(measured), indent=1))
-        return
-    for name, value in asdict(measured).items():
-        told = (
-            f"{value['median']:.1f}  (min {value['low']:.1f}, max {value['high']:.1f}, "
-            f"of {value['of']})"
-            if isinstance(value, dict)
-            else f"{value:.1f}"
-        )
-        click.echo(f"{name:18} {told}")
-
-
-def _questions(bot: Path, given: Path | None) -> list[str]:
-    if given is not None:
-        from ..agent.commands import read_questions
-
-        return [row["question"] for _, row in read_questions(given) if not row.get("out_of_scope")]
-    lines = (bot / "knowledge" / "entries.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines]
-    return [entry["variants"][0] for entry in entries if entry["variants"]] or [
-        entry["question"] for entry in entries
-    ]
+        told = {**asdict(found), "bars": [asdict(bar) for bar in found.bars]}
+        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        click.echo(table(found))
 
 
 @contextmanager
-def _served(bot: Path) -> Iterator[tuple[str, int, float]]:
-    """A server in a child process: its address, process id and start time."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot), "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "FEATHERDESK_GENERATION_CACHED": "0"},
-    )
+def _ended_softly() -> Iterator[None]:
+    """A request to end is taken as Ctrl-C: the children end, and what was found is told."""
+
+    def interrupt(_: int, __: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield f"http://127.0.0.1:{port}", process.pid, began
+        yield
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
-
-
-def _measure(bot: Path, asked: Sequence[str]) -> Measured:
-    with _served(bot) as (url, pid, began):
-        api = _wait(f"{url}/readyz", began, b"ready")
-        page = _wait(f"{url}/readyz", began, b'"page":true')
-        time.sleep(2)
-        resident = _resident_mb(pid)
-        first, whole, routing, rate = [], [], [], []
-        for question in track(asked, "asking"):
-            told = _ask(url, question)
-            routing.append(told.route_ms)
-            if told.author == "model" and told.first_ms is not None:
-                first.append(told.first_ms)
-                whole.append(told.total_ms)
-                rate.append(told.characters / told.total_ms * 1000)
-    generator = sum(p.stat().st_size for p in (bot / "generator").iterdir()) / 1e6
-    return Measured(
-        round(api, 2),
-        round(page, 2),
-        round(resident, 1),
-        round(generator, 1),
-        _spread(first),
-        _spread(whole),
-        _spread(routing),
-        _spread(rate),
-        len(first),
-        len(asked),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    author: str
-    first_ms: float | None
-    total_ms: float
-    route_ms: float
-    characters: int
-
-
-def _ask(url: str, question: str) -> _Told:
-    """One streamed question; the first token is the first released word at the client."""
-    body = json.dumps({"stream": True, "messages": [{"role": "user", "content": question}]})
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions", body.encode(), {"content-type": "application/json"}
-    )
-    began = time.perf_counter()
-    first: float | None = None
-    receipt: dict[str, Any] = {}
-    characters = 0
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        for line in answer:
-            if not line.startswith(b"data: {"):
-                continue
-            chunk = json.loads(line[6:])
-            text = chunk["choices"][0]["delta"].get("content")
-            if text:
-                first = first if first is not None else (time.perf_counter() - began) * 1000
-                characters += len(text)
-            receipt = chunk.get("featherdesk", receipt)
-    return _Told(
-        receipt["author"] if receipt["route"] == "answer" else "curated",
-        first,
-        (time.perf_counter() - began) * 1000,
-        receipt["ms"].get("route", 0.0),
-        characters,
-    )
-
-
-def _wait(url: str, began: float, wanted: bytes) -> float:
-    """Seconds from the start until an address answers with `wanted`."""
-    while time.monotonic() - began < 120:
-        try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                if wanted in answer.read():
-                    return time.monotonic() - began
-        except (urllib.error.URLError, OSError):
-            pass
-        time.sleep(0.05)
-    raise FeatherdeskError("the server did not come up in two minutes")
-
-
-def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    if not values:
-        return Spread(float("nan"), float("nan"), float("nan"), 0)
-    return Spread(
-        round(statistics.median(values), 1),
-        round(min(values), 1),
-        round(max(values), 1),
-        len(values),
-    )
+        signal.signal(signal.SIGTERM, before)

@@ -12,7 +12,6 @@ from featherdesk.agent.types import Entry
 from featherdesk.compress import dataset, measure
 from featherdesk.compress.answers import Answer, Asked, asked_of, quality, worst
 from featherdesk.compress.dataset import Question, Row
-from featherdesk.compress.energy import WATTS, EnergyMeter
 from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.measured import Measured, figure, ratio
 from featherdesk.compress.probe import Probe, Timed
@@ -257,25 +256,3 @@ def test_questions_are_spread_over_the_rows() -> None:
     many = [replace(ROWS[0], group=f"g{n}") for n in range(10)]
     assert [one.row.group for one in asked_of(many, 5)] == ["g0", "g2", "g4", "g6", "g8"]
     assert len({one.id for one in asked_of(many)}) == 20
-
-
-def test_joules_come_from_the_processor_where_it_tells(tmp_path: Path) -> None:
-    package = tmp_path / "intel-rapl:0"
-    part = tmp_path / "intel-rapl:0:0"
-    for folder in (package, part):
-        folder.mkdir()
-        (folder / "max_energy_range_uj").write_text("9999999")
-        (folder / "energy_uj").write_text("9000000")
-    meter = EnergyMeter(tmp_path)
-    (package / "energy_uj").write_text("1000000")  # it started at 0 again
-    (part / "energy_uj").write_text("500")
-    assert meter.method.startswith("RAPL")
-    assert meter.lap() == pytest.approx(2.0)
-    assert meter.lap() == 0.0
-
-
-def test_joules_are_an_estimate_where_the_processor_tells_nothing(tmp_path: Path) -> None:
-    meter = EnergyMeter(tmp_path)
-    sum(range(2_000_000))
-    assert f"{WATTS:.0f} W" in meter.method
-    assert meter.lap() > 0

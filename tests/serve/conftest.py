@@ -165,3 +165,12 @@ def keyed_mcp_url(shop: Path) -> Iterator[str]:
     """The address of one that asks for the key `s3cret`."""
     with mcp_over_http(shop, "s3cret") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def tiny_bot(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Path:
+    """A bot over the five entries whose made-up model writes one short answer to everything."""
+    from .tiny_bot import ENTRIES, make_bot, make_generator
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return make_bot(folder / "bot", encoder_folder, ENTRIES, make_generator(folder / "generator"))
