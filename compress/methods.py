@@ -36,7 +36,8 @@ class TrainingConfig:
     `first_layer` leaves the layers below it without adapter: nothing flows back through them.
     `batch` packed sequences of `length` run at once, `accumulate` batches make one step.
     `patience` counts evaluations without a better validation loss. `minutes` ends a run early
-    (0: never). `compiled` trades two minutes at the start for faster steps.
+    (0: never). `compiled` trades two minutes at the start for faster steps. `threads` 0 takes the
+    cores there are.
     """
 
     method: Method = Method.LORA

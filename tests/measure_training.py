@@ -11,8 +11,9 @@ they train in turn, a few steps each, so that a busy machine slows all alike:
 - alone: `finetune` with a question a row, as the Trainer has them.
 - trainer-bf16: the Trainer with `bf16=True`; only when asked for.
 
-All have the same LoRA, optimizer, schedule, order and, on the mean, questions a step; all losses are
-taken in the same way. The Trainer's batches cannot keep entries apart, so no row asks for that.
+All have the same LoRA, optimizer, schedule and, on the mean, questions a step; the Trainer meets the
+questions in the order of `alone`. All losses are taken in the same way. The Trainer's batches cannot
+keep entries apart, so no row asks for that.
 Evaluations do not count as training. The ratio is of the seconds to the same validation loss: the
 one the Trainer ends with, or the higher of the two ends where the other side does not reach it.
 """
@@ -39,6 +40,8 @@ from featherdesk.compress.methods import TrainingConfig
 from training_sides import Job, Point, encoder, one_question_each, train
 
 SIDES = ("trainer", "ours", "alone", "trainer-bf16")
+MOST = 8
+"""Rows of the Trainer's batches: their logits take 50 MB a row. A step is several of them."""
 
 
 @dataclass(slots=True)
@@ -108,9 +111,11 @@ def prepared(
         own, told, its = (rows, together, config) if name == "ours" else (single, apart, config)
         if name == "alone":
             its = replace(config, accumulate=max(1, round(config.accumulate * longer)))
-        batch = math.ceil(len(single) / steps)
-        count = math.ceil(len(single) / batch)
-        job = Job(name, base, tuple(own), tuple(held), its, batch, place / name)
+        asked = math.ceil(len(single) / steps)
+        parts = math.ceil(asked / MOST)
+        batch = math.ceil(asked / parts)
+        count = math.ceil(len(single) / (batch * parts))
+        job = Job(name, base, tuple(own), tuple(held), its, batch, parts, place / name)
         side = Side(
             questions=len(single),
             answer_tokens=sum(int((one.labels != -100).sum()) for one in told),
@@ -204,7 +209,7 @@ def lessons(
 @click.option("--base", default="smollm2-135m-instruct", show_default=True)
 @click.option("--side", "names", multiple=True, type=click.Choice(SIDES), default=SIDES[:3])
 @click.option("--questions", type=click.IntRange(1), default=500, show_default=True)
-@click.option("--stretch", type=click.IntRange(1), default=6, show_default=True, help="Steps.")
+@click.option("--stretch", type=click.IntRange(1), default=3, show_default=True, help="Steps.")
 @click.option("--minutes", type=float, default=24.0, show_default=True, help="At most.")
 @click.option("--rank", type=int, default=16, show_default=True)
 @click.option("--first-layer", type=int, default=6, show_default=True)

@@ -18,7 +18,10 @@ from featherdesk.compress.methods import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a side is given; rows have one question each where it is `alone` or a Trainer."""
+    """What a side is given; rows have one question each where it is `alone` or a Trainer.
+
+    A Trainer's step is `accumulate` batches of `batch` rows.
+    """
 
     side: str
     base: Path
@@ -26,6 +29,7 @@ class Job:
     held: tuple[Row, ...]
     config: TrainingConfig
     batch: int
+    accumulate: int
     out: Path
 
 
@@ -96,7 +100,7 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
     tokens = encoder(job.base)
     examples = [encode(row, tokens) for row in in_our_order(job.rows, tokens, job)]
     held = [encode(row, tokens) for row in one_question_each(job.held)]
-    steps = math.ceil(len(examples) / job.batch)
+    steps = math.ceil(len(examples) / (job.batch * job.accumulate))
     model = AutoModelForCausalLM.from_pretrained(job.base)
     settings = adapter_settings(config, model.config.num_hidden_layers, steps)
     model = get_peft_model(model, settings)
@@ -138,6 +142,7 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
         args=TrainingArguments(
             str(job.out),
             per_device_train_batch_size=job.batch,
+            gradient_accumulation_steps=job.accumulate,
             num_train_epochs=1,
             bf16=job.side == "trainer-bf16",
             use_cpu=not torch.cuda.is_available(),
