@@ -83,7 +83,8 @@ def with_adapter(
 ) -> Any:
     """The base model with a trainable adapter, in bf16 where the machine has it.
 
-    A LoRA adapter itself stays in fp32: what a late step changes is lost in bf16.
+    A plain LoRA adapter stays in fp32, which costs nothing in `lowrank`: what a late step changes
+    is lost in bf16. A compiled model fuses by itself.
     """
     from peft import PeftModel, get_peft_model
 
@@ -91,7 +92,7 @@ def with_adapter(
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
     model = load_model(base, dtype, device, four_bit=quantized)
     model.set_attn_implementation("sdpa")  # its scores are never written out
-    exact = config.method is Method.LORA
+    exact = config.method is Method.LORA and not config.dropout and not config.compiled
     if start_from is not None:
         adapted = PeftModel.from_pretrained(
             model, start_from, is_trainable=True, autocast_adapter_dtype=exact

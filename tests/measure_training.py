@@ -13,7 +13,8 @@ they train in turn, a few steps each, so that a busy machine slows all alike:
 
 All have the same LoRA, optimizer, schedule and, on the mean, questions a step; the Trainer meets the
 questions in the order of `alone`. All losses are taken in the same way. The Trainer's batches cannot
-keep entries apart, so no row asks for that.
+keep entries apart, so no row asks for that. Ours counts the first token of an answer four times, as
+`finetune` does, and is judged without.
 Evaluations do not count as training. The ratio is of the seconds to the same validation loss: the
 one the Trainer ends with, or the higher of the two ends where the other side does not reach it.
 """

@@ -62,7 +62,7 @@ def _trained(base: Path) -> Any:
 def test_packed_and_padded_rows_give_the_same_loss_and_gradients(family: Path) -> None:
     trained = _trained(family)
     packed, padded = _loss(trained, [_packed()]), _loss(trained, _rows())
-    assert float(packed) == pytest.approx(float(padded), rel=1e-4)
+    assert packed.item() == pytest.approx(padded.item(), rel=1e-4)
     for one, other in zip(_gradients(trained, packed), _gradients(trained, padded), strict=True):
         assert float((one - other).norm()) <= 1e-3 * float(other.norm()) + 1e-6
 
@@ -76,7 +76,7 @@ def test_answer_only_logits_give_the_loss_of_all_logits(family: Path) -> None:
     wanted = cross_entropy(
         told[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"
     )
-    assert float(_loss(trained, [_packed()])) == pytest.approx(float(wanted), rel=1e-4)
+    assert _loss(trained, [_packed()]).item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_a_row_costs_what_a_plain_causal_pass_says(lively: Path) -> None:
@@ -85,14 +85,14 @@ def test_a_row_costs_what_a_plain_causal_pass_says(lively: Path) -> None:
     labels = torch.from_numpy(row.labels)[None]
     told = trained(input_ids=torch.from_numpy(row.ids)[None], labels=labels).loss
     count = int((row.labels != -100).sum())
-    assert float(_loss(trained, [row])) == pytest.approx(float(told) * count, rel=1e-4)
+    assert _loss(trained, [row]).item() == pytest.approx(told.item() * count, rel=1e-4)
 
 
 def test_places_that_only_fill_up_count_nothing(lively: Path) -> None:
     model = open_model(lively)
     assert len(evened(batch_of([_packed()]), 64)[0]) % 64 == 0
     filled, bare = _loss(model, [_packed()], 64), _loss(model, [_packed()])
-    assert float(filled) == pytest.approx(float(bare), rel=1e-5)
+    assert filled.item() == pytest.approx(bare.item(), rel=1e-5)
 
 
 def _changed(sequence: Encoded, where: np.ndarray[Any, Any]) -> Encoded:
