@@ -55,6 +55,7 @@ def needs_train(*more: str) -> None:
     help="Rows to judge by [a part of the rows, split by entry].",
 )
 @click.option("--patience", type=int, default=4, show_default=True)
+@click.option("--threads", type=click.IntRange(0), default=0, help="[the cores there are].")
 @click.option("--seed", type=int, default=7, show_default=True)
 def finetune(
     source: Path,
@@ -71,6 +72,7 @@ def finetune(
     compiled: bool,
     validation: Path | None,
     patience: int,
+    threads: int,
     seed: int,
 ) -> None:
     """Train an adapter: on a bot's own FAQ, or on a file of training rows.
@@ -98,6 +100,7 @@ def finetune(
         first_layer=first_layer,
         compiled=compiled,
         patience=patience,
+        threads=threads,
         seed=seed,
     )
     if source.suffix == ".toml":

@@ -27,7 +27,7 @@ from .architecture import open_model, save_model
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compiler import can_compile
 from .dataset import Encoded
-from .forward import Batch, batch_of, divergences, hidden, log_probabilities, mixed
+from .forward import Batch, batch_of, divergences, evened, hidden, log_probabilities, mixed
 from .lessons import lessons_of
 from .material import LENGTH, batches
 from .methods import LINEAR, has_bf16
@@ -285,7 +285,7 @@ class _Run:
 
     def _loss(self, batch: Batch, whole: Batch) -> torch.Tensor:
         config, student = self.config, self._inner()
-        places, counted = _evened(batch)
+        places, counted = evened(batch, _EVEN)
         with torch.no_grad():
             seen = hidden(self.parent, whole).flatten(0, 1)
             wanted = torch.log_softmax(self.parent.lm_head(seen[places - 1]).float(), -1)
@@ -356,18 +356,6 @@ class _Run:
         import shutil
 
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
-
-
-def _evened(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The targets' places, filled up to a multiple of `_EVEN`, and 1 or 0: whether they count.
-
-    On CPU every new number of rows costs a matrix kernel that is kept for good: 30 MB a step.
-    """
-    places = batch.targets
-    missing = -len(places) % _EVEN
-    counted = torch.ones(len(places) + missing, device=places.device)
-    counted[len(places) :] = 0
-    return torch.cat([places, places[-1:].expand(missing)]), counted
 
 
 def _doubt(told: torch.Tensor, token: int) -> torch.Tensor:

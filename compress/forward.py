@@ -16,10 +16,12 @@ from .methods import has_bf16
 
 __all__ = [
     "Batch",
+    "answer_logits",
     "answers",
     "batch_of",
     "divergence",
     "divergences",
+    "evened",
     "hidden",
     "hidden_through",
     "log_probabilities",
@@ -95,10 +97,12 @@ def mixed(device: torch.device | None = None) -> Any:
 def hidden(model: Any, batch: Batch) -> torch.Tensor:
     """What the last layer leaves, normed: shape (b, n, hidden)."""
     decoder = model.get_decoder()
+    dtype = _computes_in(decoder)
     told = decoder(
         input_ids=batch.ids,
         position_ids=batch.positions,
-        attention_mask=batch.bias.to(_computes_in(decoder)),
+        # The lowest fp32 is -inf in bf16, and a fused kernel may meet a row of nothing else.
+        attention_mask=batch.bias.clamp(min=torch.finfo(dtype).min).to(dtype),
         use_cache=False,
     )
     return torch.as_tensor(told.last_hidden_state)
@@ -125,9 +129,29 @@ def hidden_through(model: Any, batch: Batch) -> list[torch.Tensor]:
 
 def log_probabilities(model: Any, batch: Batch) -> torch.Tensor:
     """What the model says of every answer token's place: shape (targets, vocabulary), fp32."""
+    return torch.log_softmax(answer_logits(model, batch, batch.targets), -1)
+
+
+def answer_logits(model: Any, batch: Batch, targets: torch.Tensor) -> torch.Tensor:
+    """Logits at flat places before `targets` and nowhere else: shape (targets, vocabulary), fp32.
+
+    Of 106 million weights of SmolLM2-135M's layers and 28 million of its head, a token that no
+    loss is taken of needs only the former.
+    """
     states = hidden(model, batch).flatten(0, 1)
-    logits = model.lm_head(states[batch.targets - 1]).float()
-    return torch.log_softmax(_capped(model, logits), -1)
+    return _capped(model, model.lm_head(states[targets - 1]).float())
+
+
+def evened(batch: Batch, multiple: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The targets' places, filled up to a multiple, and 1 or 0: whether they count.
+
+    On CPU every new number of rows costs a matrix kernel that is kept for good: 30 MB a step.
+    """
+    places = batch.targets
+    missing = -len(places) % multiple
+    counted = torch.ones(len(places) + missing, device=places.device)
+    counted[len(places) :] = 0
+    return torch.cat([places, places[-1:].expand(missing)]), counted
 
 
 def divergences(model: Any, batch: Batch, parent: Any, read: Batch | None = None) -> torch.Tensor:

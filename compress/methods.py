@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from ..agent.errors import ConfigError
+from .lowrank import fuse
 from .model import load_model
 
-__all__ = ["Method", "TrainingConfig", "has_bf16", "with_adapter"]
+__all__ = ["Method", "TrainingConfig", "adapter_settings", "has_bf16", "with_adapter"]
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -35,7 +36,8 @@ class TrainingConfig:
     `first_layer` leaves the layers below it without adapter: nothing flows back through them.
     `batch` packed sequences of `length` run at once, `accumulate` batches make one step.
     `patience` counts evaluations without a better validation loss. `minutes` ends a run early
-    (0: never). `compiled` trades two minutes at the start for faster steps.
+    (0: never). `compiled` trades two minutes at the start for faster steps. `threads` 0 takes the
+    cores there are.
     """
 
     method: Method = Method.LORA
@@ -79,17 +81,34 @@ class TrainingConfig:
 def with_adapter(
     base: Path, config: TrainingConfig, device: torch.device, start_from: Path | None, steps: int
 ) -> Any:
-    """The base model with a trainable adapter, in bf16 where the machine has it."""
-    from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
+    """The base model with a trainable adapter, in bf16 where the machine has it.
+
+    A plain LoRA adapter stays in fp32, which costs nothing in `lowrank`: what a late step changes
+    is lost in bf16. A compiled model fuses by itself.
+    """
+    from peft import PeftModel, get_peft_model
 
     quantized = config.method is Method.QLORA
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
     model = load_model(base, dtype, device, four_bit=quantized)
+    model.set_attn_implementation("sdpa")  # its scores are never written out
+    exact = config.method is Method.LORA and not config.dropout and not config.compiled
     if start_from is not None:
-        return PeftModel.from_pretrained(
-            model, start_from, is_trainable=True, autocast_adapter_dtype=False
+        adapted = PeftModel.from_pretrained(
+            model, start_from, is_trainable=True, autocast_adapter_dtype=exact
         )
-    layers = model.config.num_hidden_layers
+    else:
+        settings = adapter_settings(config, model.config.num_hidden_layers, steps)
+        adapted = get_peft_model(model, settings, autocast_adapter_dtype=exact)
+    if exact:
+        fuse(adapted)
+    return adapted
+
+
+def adapter_settings(config: TrainingConfig, layers: int, steps: int) -> Any:
+    """PEFT's settings of an adapter for a model of `layers`, trained for `steps`."""
+    from peft import AdaLoraConfig, LoraConfig
+
     common: dict[str, Any] = {
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
@@ -98,7 +117,7 @@ def with_adapter(
         "task_type": "CAUSAL_LM",
     }
     if config.method is Method.ADALORA:
-        settings = AdaLoraConfig(
+        return AdaLoraConfig(
             init_r=round(config.rank * 1.5),
             target_r=config.rank,
             total_step=steps,
@@ -107,13 +126,16 @@ def with_adapter(
             deltaT=5,
             **common,
         )
-    else:
-        settings = LoraConfig(r=config.rank, use_dora=config.method is Method.DORA, **common)
-    return get_peft_model(model, settings, autocast_adapter_dtype=False)
+    return LoraConfig(r=config.rank, use_dora=config.method is Method.DORA, **common)
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bf16."""
+    """Whether the device has instructions for bf16 (AMX, AVX512-BF16, Arm's BF16).
+
+    torch also takes it on a CPU with plain AVX-512, where it is imitated and slower than fp32.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    told = torch.cpu.get_capabilities()
+    native = any(told.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -87,6 +87,54 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tiny: Path, tmp_path: Path
     assert again.validation_loss == pytest.approx(whole.validation_loss, rel=1e-3)
 
 
+def test_going_on_takes_the_batches_that_would_have_come(tiny: Path, tmp_path: Path) -> None:
+    import random
+    from itertools import islice
+
+    import torch
+    from featherdesk.compress import finetune as module
+    from featherdesk.compress.dataset import encode, pack
+
+    encoded = [encode(row, lambda text: list(text.encode())) for row in _rows(24)]
+    config = _config(batch=1, length=700)
+    run = module._Run(tiny, tmp_path / "a", config, torch.device("cpu"), None, encoded)
+    whole = [batch[0].ids.tolist() for batch in islice(run._batches(), 60)]
+    epoch = len(pack(encoded, config.length, random.Random(config.seed)))
+    assert epoch < 24  # several rows share a sequence
+    run.step = epoch // config.accumulate + 1  # in the second epoch
+    rest = [batch[0].ids.tolist() for batch in islice(run._batches(), 20)]
+    begin = run.step * config.accumulate
+    assert rest == whole[begin : begin + 20]
+    assert rest != whole[:20]
+
+
+def test_every_evaluation_is_told(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(12)
+    told: list[tuple[int, float, float]] = []
+    result = finetune(
+        tiny,
+        rows[:8],
+        rows[8:],
+        tmp_path / "a",
+        _config(),
+        progress=False,
+        told=lambda *one: told.append(one),
+    )
+    assert [(step, loss) for step, _, loss in told] == list(result.curve)
+    assert [seconds for _, seconds, _ in told] == sorted(seconds for _, seconds, _ in told)
+
+
+def test_bf16_is_taken_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from featherdesk.compress.methods import has_bf16
+
+    told: dict[str, object] = {"avx512_f": True, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    assert not has_bf16(torch.device("cpu"))
+    told["avx512_bf16"] = True
+    assert has_bf16(torch.device("cpu")) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def test_a_checkpoint_of_other_settings_is_not_taken(tiny: Path, tmp_path: Path) -> None:
     rows = _rows(12)
     finetune(tiny, rows[:8], rows[8:], tmp_path / "a", _config(), progress=False)
