@@ -164,7 +164,7 @@ def ask(url: str, question: str, history: Sequence[Turn] = ()) -> Heard:
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 503:
-                raise Busy(_seconds(error.headers)) from None
+                raise Busy(_seconds(error.headers.get("Retry-After"))) from None
             raise FeatherdeskError(f"the server answered {error.code}: {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         raise FeatherdeskError(f"the server did not answer ({error})") from None
@@ -203,8 +203,8 @@ def _heard(lines: Any, began: float) -> Heard:
     )
 
 
-def _seconds(headers: Mapping[str, str]) -> float | None:
+def _seconds(told: str | None) -> float | None:
     try:
-        return float(headers["Retry-After"])
-    except (KeyError, TypeError, ValueError):
+        return float(told or "")
+    except ValueError:
         return None
