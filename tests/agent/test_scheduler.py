@@ -202,7 +202,8 @@ def test_the_memory_of_a_crowd_is_given_back_and_that_of_one_is_kept() -> None:
     first, second = (asked(scheduler, [n], 9) for n in (1, 2))
     next(first), next(second)
     assert toy.rows == 4
-    first.close(), second.close()
+    first.close()
+    second.close()
     assert (toy.rows, toy.released) == (0, 1)
 
 
