@@ -10,7 +10,7 @@ of what is fed.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 from .batch import Batch, Passes, Request, Tally, Work
@@ -68,7 +68,7 @@ class Scheduler(Generic[T]):
         deadline: float = math.inf,
         stopped: Callable[[], bool] = lambda: False,
         user: str = "",
-    ) -> Iterator[T]:
+    ) -> Generator[T, None, None]:
         """The items that the work of a request puts; it may use `room` places of its row.
 
         The place is free as soon as the iterator is closed, `stopped` says so or the `deadline`

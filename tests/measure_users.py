@@ -11,24 +11,27 @@ one at the client.
 """
 
 import json
+import signal
+import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
 import click
 import numpy as np
+from featherdesk.agent.commands import read_questions
 from featherdesk.agent.config import load_config
 from featherdesk.agent.decoder import Decoder
 from featherdesk.agent.progress import track
-from featherdesk.serve.bench import _questions, _resident_mb, _served, _wait
 
 PAST = 200
 """Places that stand before what is timed, about a prompt's."""
@@ -149,7 +152,7 @@ def drive(
     for question in questions[: min(8, len(questions))]:
         ask(url, question, "warm", Seen())
     seen, numbers = Seen(), count()
-    before, resident, began = scraped(url), _resident_mb(pid), time.perf_counter()
+    before, resident, began = scraped(url), resident_mb(pid), time.perf_counter()
 
     def user(name: str) -> None:
         while time.perf_counter() - began < seconds:
@@ -162,7 +165,7 @@ def drive(
     for thread in threads:
         thread.join()
     taken, after = time.perf_counter() - began, scraped(url)
-    return summary(users, taken, seen, before, after, (resident, _resident_mb(pid)), best)
+    return summary(users, taken, seen, before, after, (resident, resident_mb(pid)), best)
 
 
 def summary(
@@ -221,10 +224,36 @@ def over(part: float, whole: float) -> float:
 
 @contextmanager
 def server(bot: Path) -> Iterator[tuple[str, int]]:
-    """The bot, served by a child process."""
-    with _served(bot) as (url, pid, began):
-        _wait(f"{url}/readyz", began, b"ready")
-        yield url, pid
+    """The bot, served by a child process: its address and process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot), "--no-page"]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while process.poll() is None:
+            with suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2):
+                break
+            time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=120)
+
+
+def asked_of(bot: Path, file: Path | None) -> list[str]:
+    """The questions of a test file, else the bot's own in other words."""
+    if file is not None:
+        return [row["question"] for _, row in read_questions(file) if not row.get("out_of_scope")]
+    lines = (bot / "knowledge" / "entries.jsonl").read_text(encoding="utf-8").splitlines()
+    return [(one["variants"] or [one["question"]])[0] for one in map(json.loads, lines)]
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 @click.command()
@@ -240,7 +269,7 @@ def main(bot: Path, users: tuple[int, ...], seconds: float, questions: Path | No
     measured = []
     for number in users:
         with server(bot) as (url, pid):
-            asked = _questions(bot, questions)
+            asked = asked_of(bot, questions)
             measured.append(asdict(drive(url, pid, asked, number, seconds, best)))
             print(f"{number} users: done", file=sys.stderr)
     arithmetic = "share_of_ceiling = tokens_fed x best_ms_a_token / 1000 / seconds"

@@ -32,6 +32,8 @@ def test_flag_beats_environment_beats_file(tmp_path: Path) -> None:
         ("[generation]\nmax_token = 3\n", "did you mean 'max_tokens'"),
         ("[generation]\nmax_tokens = 'x'\n", "must be a int"),
         ("[generation]\nmax_tokens = 3\n", "8 to 1024"),
+        ("[generation]\nbatch = 0\n", "batch must be 1 to 256, not 0"),
+        ("[generation]\nqueue = 0\n", "queue must be 1 or more, not 0"),
         ("[bot]\nfaq = 3\n", "must be a list of texts"),
         ('[page]\nembed_origins = ["shop.example"]\n', "write it like https://shop.example"),
         ('[page]\nembed_origins = ["https://a.example/x"]\n', "without a path"),

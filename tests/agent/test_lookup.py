@@ -51,3 +51,11 @@ def test_what_costs_as_much_as_a_step_is_not_guessed() -> None:
     assert cheap.ratio < 0.05
     assert dear.most(1) == 0
     assert cheap.most(4) == MOST
+
+
+def test_who_is_in_company_guesses_less() -> None:
+    pace = Pace()
+    for n in range(40):
+        pace.timed(1 + n % 5, 0.0051 + 0.0017 * (1 + n % 5))  # a quarter more for each token
+    assert pace.most(LONGEST, 1) >= pace.most(LONGEST, 2) > 0
+    assert pace.most(LONGEST, 8) == 0

@@ -7,8 +7,9 @@ that a row that is mixed up, moved wrongly or fed out of order answers something
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ class Toy:
         self.seen.append((what, count))
 
     def _row(self, row: int, count: int) -> NDArray[np.float32]:
-        return np.eye(WORDS, dtype=np.float32)[_next(self.held[row][:count])]
+        found: NDArray[np.float32] = np.eye(WORDS, dtype=np.float32)[_next(self.held[row][:count])]
+        return found
 
 
 def writes(prompt: Sequence[int], count: int) -> Callable[[Request[int]], Work]:
@@ -117,7 +119,7 @@ def guesses(prompt: Sequence[int], count: int, guess: int) -> Callable[[Request[
                 done += 1
                 if done == count:
                     return
-            tokens = (token,)
+            tokens: tuple[int, ...] = (token,)
             if done % 3 == 0:
                 tokens = (
                     *right[done - 1 : done + guess - 2],
@@ -139,8 +141,12 @@ def wanted(prompt: Sequence[int], count: int) -> list[int]:
 
 def asked(
     scheduler: Scheduler[int], prompt: Sequence[int], count: int, **options: object
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     return scheduler.run(writes(prompt, count), 500, **options)  # type: ignore[arg-type]
+
+
+def told_by(scheduler: Scheduler[int], prompt: Sequence[int], count: int) -> list[int]:
+    return list(asked(scheduler, prompt, count))
 
 
 def at_once(works: Sequence[Callable[[], list[int]]]) -> list[list[int] | Exception]:
@@ -169,7 +175,7 @@ def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
     toy = Toy(movable, before=lambda: time.sleep(0.0002))
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
     prompts = [(list(range(1, 2 + n % 5)), 1 + n % 7) for n in range(24)]
-    told = at_once([lambda p=p, c=c: list(asked(scheduler, p, c)) for p, c in prompts])
+    told = at_once([partial(told_by, scheduler, p, c) for p, c in prompts])
     assert told == [wanted(*one) for one in prompts]
     assert scheduler.company == scheduler.waiting == 0
     assert scheduler.tally.admitted == 24
@@ -180,8 +186,11 @@ def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
 def test_wrong_guesses_of_some_change_nothing() -> None:
     toy = Toy(before=lambda: time.sleep(0.0002))
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
-    works = [guesses([1 + n], 20, 3 + n % 3) for n in range(12)]
-    told = at_once([lambda work=work: list(scheduler.run(work, 90)) for work in works])
+
+    def one(number: int) -> list[int]:
+        return list(scheduler.run(guesses([1 + number], 20, 3 + number % 3), 90))
+
+    told = at_once([partial(one, n) for n in range(12)])
     assert told == [wanted([1 + n], 20) for n in range(12)]
 
 
@@ -193,7 +202,8 @@ def test_the_memory_of_a_crowd_is_given_back_and_that_of_one_is_kept() -> None:
     first, second = (asked(scheduler, [n], 9) for n in (1, 2))
     next(first), next(second)
     assert toy.rows == 4
-    first.close(), second.close()
+    first.close()
+    second.close()
     assert (toy.rows, toy.released) == (0, 1)
 
 
@@ -335,7 +345,7 @@ def test_a_session_that_fails_is_everybodys_error_and_the_next_question_works() 
     toy = Toy()
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
     toy.fails = 10**6
-    told = at_once([lambda n=n: list(asked(scheduler, [n], 5)) for n in range(12)])
+    told = at_once([partial(told_by, scheduler, [n], 5) for n in range(12)])
     assert all(isinstance(one, GenerationError) for one in told)
     assert "the card is gone" in str(told[0])
     toy.fails = 0
@@ -384,10 +394,10 @@ def test_leaving_at_random_loses_nobody() -> None:
         for token in steps:
             told.append(token)
             if len(told) == cut:
-                steps.close()  # type: ignore[attr-defined]
+                steps.close()
         return told
 
-    told = at_once([lambda n=n, cut=cut: one(n, cut) for n, cut in enumerate(cuts)])
+    told = at_once([partial(one, n, cut) for n, cut in enumerate(cuts)])
     for number, (got, cut) in enumerate(zip(told, cuts, strict=True)):
         if isinstance(got, BusyError):
             continue

@@ -36,6 +36,7 @@ def test_only_what_serving_reads_is_written(exported: Path) -> None:
         "genai_config.json",
         "tokenizer.json",
         "parity.json",
+        "rotary.json",
         "chat_template.jinja",
     }
     config = json.loads((exported / "genai_config.json").read_text())

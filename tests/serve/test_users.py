@@ -81,7 +81,7 @@ def test_the_page_asks_kindly_and_keeps_the_question(
 
     full = Full()
     bot = bot_of(full)
-    *_, last = _Page(bot).turn(ASKED, [], [], "key-of-ann", language)
+    last: Any = list(_Page(bot).turn(ASKED, [], [], "key-of-ann", language))[-1]
     shown, question, ids, _ = last
     assert shown[-1] == bubble("assistant", WORDS[language].busy)
     assert question == ASKED
