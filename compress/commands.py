@@ -56,6 +56,14 @@ def needs_train(*more: str) -> None:
 )
 @click.option("--patience", type=int, default=4, show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=0, help="[the cores there are].")
+@click.option(
+    "--distil",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Share of the loss that comes from the model as it began, every entry in view.",
+)
+@click.option("--bits", type=click.Choice(["0", "4"]), default="0", help="4: round for int4.")
+@click.option("--block-size", type=int, default=32, show_default=True, help="Of --bits.")
 @click.option("--seed", type=int, default=7, show_default=True)
 def finetune(
     source: Path,
@@ -73,6 +81,9 @@ def finetune(
     validation: Path | None,
     patience: int,
     threads: int,
+    distil: float,
+    bits: str,
+    block_size: int,
     seed: int,
 ) -> None:
     """Train an adapter: on a bot's own FAQ, or on a file of training rows.
@@ -101,6 +112,9 @@ def finetune(
         compiled=compiled,
         patience=patience,
         threads=threads,
+        distil=distil,
+        bits=int(bits),
+        block_size=block_size,
         seed=seed,
     )
     if source.suffix == ".toml":

@@ -12,11 +12,10 @@ import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,7 +26,16 @@ from .architecture import open_model, save_model
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compiler import can_compile
 from .dataset import Encoded
-from .forward import Batch, batch_of, divergences, evened, hidden, log_probabilities, mixed
+from .forward import (
+    Batch,
+    batch_of,
+    divergences,
+    evened,
+    hidden,
+    in_view,
+    log_probabilities,
+    mixed,
+)
 from .lessons import lessons_of
 from .material import LENGTH, batches
 from .methods import LINEAR, has_bf16
@@ -176,8 +184,7 @@ class _Run:
         """Always the same shape: a compiled model is made for one."""
         missing = self.config.batch - len(group)
         told = [*group, *list(group[:1]) * missing]
-        whole = [replace(one, block=np.zeros_like(one.block)) for one in told]
-        batch, seen = (batch_of(one, LENGTH).to(self.device) for one in (told, whole))
+        batch, seen = (batch_of(one, LENGTH).to(self.device) for one in (told, in_view(told)))
         return batch, seen
 
     def _with_lora(self, student: Any) -> Any:

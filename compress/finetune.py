@@ -13,7 +13,8 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from ..agent.errors import ConfigError, FeatherdeskError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
 from .dataset import Encoded, Row, encode, pack
-from .forward import answer_logits, batch_of, evened
+from .forward import answer_logits, batch_of, evened, in_view
 from .methods import Method, TrainingConfig, with_adapter
 from .model import load_tokenizer
+from .rounding import rounded_adapted
 
 __all__ = ["Result", "epoch_batches", "finetune", "learning_rate_share"]
 
@@ -109,6 +111,7 @@ class _Run:
         self.total = config.max_steps or max(1, math.ceil(per_epoch * config.epochs))
         self.model = with_adapter(base, config, device, start_from, self.total)
         self.causal = self.model.get_base_model()
+        self.parent = _as_it_began(base, config, device, start_from) if config.distil else None
         if config.compiled:
             self.causal.get_decoder().compile(dynamic=False)
         weights = [p for p in self.model.parameters() if p.requires_grad]
@@ -185,11 +188,12 @@ class _Run:
         answers = sum(_answers(batch) for batch in group)
         total = 0.0
         self.model.train()
-        for batch in group:
-            loss = self._loss(batch, weighted=True) / max(answers, 1)
-            loss.backward()
-            total += float(loss.detach())
-            self.tokens += sum(len(sequence) for sequence in batch)
+        with self._rounded():
+            for batch in group:
+                loss = self._loss(batch, weighted=True) / max(answers, 1)
+                loss.backward()
+                total += float(loss.detach())
+                self.tokens += sum(len(sequence) for sequence in batch)
         if not math.isfinite(total):
             raise FeatherdeskError(
                 f"the loss is not finite at step {self.step}; lower finetune.learning_rate"
@@ -216,12 +220,32 @@ class _Run:
         batch = batch_of(sequences, size).to(self.device)
         places, counted = evened(batch, EVEN)
         labels = batch.labels.flatten()
-        each = torch.nn.functional.cross_entropy(
-            answer_logits(self.causal, batch, places), labels[places], reduction="none"
-        )
+        logits = answer_logits(self.causal, batch, places)
+        each = torch.nn.functional.cross_entropy(logits, labels[places], reduction="none")
+        if self.parent is not None:
+            apart = self._apart(self.parent, sequences, size, places, logits)
+            each = torch.lerp(each, apart, self.config.distil)
         if weighted:
             each = torch.where(labels[places - 1] == -100, FIRST * each, each)
         return (each * counted).sum()
+
+    def _apart(
+        self,
+        parent: Any,
+        sequences: Sequence[Encoded],
+        size: int,
+        places: torch.Tensor,
+        logits: torch.Tensor,
+    ) -> torch.Tensor:
+        """KL(parent || model) at answer places, in nats; the parent has every entry in view."""
+        whole = batch_of(in_view(sequences), size).to(self.device)
+        with torch.no_grad():
+            wanted = torch.log_softmax(answer_logits(parent, whole, places), -1)
+        told = torch.log_softmax(logits, -1)
+        return torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
+
+    def _rounded(self) -> AbstractContextManager[None]:
+        return rounded_adapted(self.model, self.config.bits, self.config.block_size)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(self, held: Sequence[list[Encoded]]) -> float:
@@ -231,7 +255,8 @@ class _Run:
         forward pass in evaluation mode, and training on them is wrong from then on.
         """
         self.model.train(self.config.method is Method.QLORA)
-        total = sum(float(self._loss(batch)) for batch in held)
+        with self._rounded():
+            total = sum(float(self._loss(batch)) for batch in held)
         return total / sum(_answers(batch) for batch in held)
 
     def _note(self, step: int, loss: float, logs: "_Logs") -> bool:
@@ -307,6 +332,14 @@ class _Run:
             json.dumps({"config": asdict(self.config), "result": asdict(result)}, indent=1)
         )
         return result
+
+
+def _as_it_began(
+    base: Path, config: TrainingConfig, device: torch.device, start_from: Path | None
+) -> Any:
+    """The model before training, merged and frozen."""
+    parent = with_adapter(base, replace(config, compiled=True, bits=0), device, start_from, 1)
+    return parent.merge_and_unload().requires_grad_(False).eval()
 
 
 _EMPTY = np.zeros(0, np.int64)

@@ -5,7 +5,7 @@ Knows nothing of what is learned or cut.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "evened",
     "hidden",
     "hidden_through",
+    "in_view",
     "log_probabilities",
     "mean_divergence",
     "mixed",
@@ -86,6 +87,11 @@ def batch_of(sequences: Sequence[Encoded], size: int = 0) -> Batch:
         torch.from_numpy(real),
         torch.nonzero(flat != -100).squeeze(1),
     )
+
+
+def in_view(sequences: Sequence[Encoded]) -> list[Encoded]:
+    """The same with every entry in view of those behind it."""
+    return [replace(one, block=np.zeros_like(one.block)) for one in sequences]
 
 
 def mixed(device: torch.device | None = None) -> Any:

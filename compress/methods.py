@@ -14,6 +14,8 @@ import torch
 from ..agent.errors import ConfigError
 from .lowrank import fuse
 from .model import load_model
+from .precision import BLOCKS
+from .settings import one_of
 
 __all__ = ["Method", "TrainingConfig", "adapter_settings", "has_bf16", "with_adapter"]
 
@@ -37,7 +39,9 @@ class TrainingConfig:
     `batch` packed sequences of `length` run at once, `accumulate` batches make one step.
     `patience` counts evaluations without a better validation loss. `minutes` ends a run early
     (0: never). `compiled` trades two minutes at the start for faster steps. `threads` 0 takes the
-    cores there are.
+    cores there are. `distil` (0 to 1) is the share of the loss that comes from the model as it
+    began, which has every entry in view where a row reads them one by one. `bits` 4 rounds base and
+    adapter together in blocks of `block_size`, as an int4 export of the merged model will.
     """
 
     method: Method = Method.LORA
@@ -59,6 +63,9 @@ class TrainingConfig:
     compiled: bool = False
     threads: int = 0
     minutes: float = 0.0
+    distil: float = 0.0
+    bits: int = 0
+    block_size: int = 32
 
     def __post_init__(self) -> None:
         for name in (
@@ -76,6 +83,12 @@ class TrainingConfig:
             raise ConfigError(f"finetune.learning_rate must be in (0, 1), not {self.learning_rate}")
         if self.epochs <= 0:
             raise ConfigError(f"finetune.epochs must be above 0, not {self.epochs}")
+        if not 0 <= self.distil <= 1:
+            raise ConfigError(f"finetune.distil is a share, 0 to 1, not {self.distil}")
+        one_of((0, 4), bits=self.bits)
+        one_of(BLOCKS, block_size=self.block_size)
+        if self.bits and (self.method is not Method.LORA or self.compiled or self.dropout):
+            raise ConfigError("bits goes with plain LoRA, not compiled and without dropout")
 
 
 def with_adapter(

@@ -4,13 +4,13 @@ The rounding of onnxruntime's MatMulNBits quantizer (asymmetric, round to neares
 of files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["rounded", "rounded_weights"]
+__all__ = ["rounded", "rounded_adapted", "rounded_weights"]
 
 
 def rounded(weight: torch.Tensor, block_size: int, bits: int = 4) -> torch.Tensor:
@@ -46,12 +46,44 @@ def rounded_weights(model: Any, bits: int, block_size: int) -> Iterator[None]:
         return
     linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear))
     found = {id(m.weight): m.weight for m in linear}
-    originals = [(weight, weight.detach().clone()) for weight in found.values()]
-    with torch.no_grad():
-        for weight, own in originals:
-            weight.copy_(rounded(own, block_size, bits))
-    try:
+    with _held(found.values()) as originals:
+        with torch.no_grad():
+            for weight, own in originals:
+                weight.copy_(rounded(own, block_size, bits))
         yield
+
+
+@contextmanager
+def rounded_adapted(model: Any, bits: int, block_size: int) -> Iterator[None]:
+    """`rounded_weights` of a PEFT model: while it lasts, a base matrix and its LoRA adapter come to
+    the rounded weights of both merged; gradients are the adapter's, straight through.
+    """
+    if not bits:
+        yield
+        return
+    layers = [m for m in model.modules() if hasattr(m, "get_delta_weight")]
+    adapters = {id(part) for layer in layers for part in layer.modules()}
+    plain = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and id(m) not in adapters)
+    found = {id(m.weight): m.weight for m in plain}
+    with _held([*found.values(), *(layer.base_layer.weight for layer in layers)]) as originals:
+        with torch.no_grad():
+            for weight, own in originals[: len(found)]:
+                weight.copy_(rounded(own, block_size, bits))
+            for layer, (weight, own) in zip(layers, originals[len(found) :], strict=True):
+                (name,) = layer.active_adapters
+                change = layer.get_delta_weight(name).float()
+                weight.copy_(rounded(own.float() + change, block_size, bits) - change)
+        yield
+
+
+@contextmanager
+def _held(
+    weights: Iterable[torch.Tensor],
+) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Weights with copies of what they are; they are that again afterwards."""
+    originals = [(weight, weight.detach().clone()) for weight in weights]
+    try:
+        yield originals
     finally:
         with torch.no_grad():
             for weight, own in originals:

@@ -187,3 +187,24 @@ def test_the_card_tells_whether_entries_may_be_read_one_by_one(
     run = CliRunner().invoke(commands.finetune, command, catch_exceptions=False)
     assert run.exit_code == 0, run.output
     assert json.loads((tmp_path / "a" / "card.json").read_text())["blocks"] is told
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+def test_what_is_read_one_by_one_learns_from_all_in_view(
+    lively: Path, tmp_path: Path, bits: int
+) -> None:
+    rows = [
+        replace(row, entries=(*row.entries, Entry("b", "where", "in town")), block=True)
+        for row in _rows(48)
+    ]
+    config = _config(distil=1.0, bits=bits, max_steps=16, evaluate_every=16)
+    result = finetune(lively, rows[:40], rows[40:], tmp_path / "a", config, progress=False)
+    assert 0 < result.validation_loss < 0.9 * result.first_validation_loss
+
+
+@pytest.mark.parametrize(
+    "changes", [{"method": Method.DORA}, {"compiled": True}, {"dropout": 0.1}, {"block_size": 33}]
+)
+def test_rounding_goes_with_plain_lora(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        _config(bits=4, **changes)

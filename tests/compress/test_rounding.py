@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from featherdesk.compress.architecture import layers_of, open_model
-from featherdesk.compress.rounding import rounded, rounded_weights
+from featherdesk.compress.rounding import rounded, rounded_adapted, rounded_weights
 
 
 def _onnxruntime(weight: np.ndarray, block: int) -> np.ndarray:
@@ -87,3 +87,27 @@ def test_embeddings_round_with_a_tied_head_alone(family: Path) -> None:
     with rounded_weights(model, 4, 32):
         assert (words.weight is head.weight) == tied
         assert torch.equal(words.weight, before) != tied  # the export keeps them as floats, then
+
+
+def test_base_and_adapter_come_to_the_rounded_weights_of_both_merged(tiny: Path) -> None:
+    from featherdesk.compress.methods import TrainingConfig, with_adapter
+
+    config = TrainingConfig(rank=4, alpha=8, bits=4)
+    model = with_adapter(tiny, config, torch.device("cpu"), None, 1).float()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.normal_(std=0.05)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    ids = torch.arange(12)[None]
+    with torch.no_grad(), rounded_adapted(model, 4, 32):
+        trained = model(input_ids=ids).logits
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name]), name
+    merged = model.merge_and_unload()
+    with torch.no_grad():
+        plain = merged(input_ids=ids).logits
+        with rounded_weights(merged, 4, 32):
+            exported = merged(input_ids=ids).logits
+    assert (trained - exported).abs().max() < 1e-4 < (plain - exported).abs().max()
