@@ -73,6 +73,7 @@ def test_batch_keeps_the_order_and_ids(acme: Path, cli: Any, tmp_path: Path) -> 
         "id",
         "route",
         "author",
+        "cached",
         "confidence",
         "entry_id",
         "candidates",
