@@ -190,8 +190,8 @@ def _users(run: Outcome) -> str:
         "<th>503</th><th>errors</th><th>memory, MB</th>"
     )
     ceiling = (
-        f"<p>Ceiling: 1000 / ({crowds.fed} tokens fed an answer × {crowds.best_ms:.3g} ms a token at "
-        f"the best batch) = {crowds.ceiling} answers/s; {100 * crowds.share:.0f} % of it was "
+        f"<p>Ceiling: 1000 / ({crowds.fed} tokens fed an answer × {crowds.best_ms:.3g} ms a token "
+        f"at the best batch) = {crowds.ceiling} answers/s; {100 * crowds.share:.0f} % of it was "
         "reached.</p>"
         if crowds.ceiling
         else ""
