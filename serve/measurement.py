@@ -140,7 +140,6 @@ class Measurement:
                     found["page"].append(server.ready(_PAGE))
                     time.sleep(_REST)
                     found["rest"].append(resident_mb(server.pid))
-        if found["api"]:
             self.start = Start(*(spread(values) for values in found.values()))
 
     def _ours(self, stack: ExitStack) -> list[Side]:

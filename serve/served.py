@@ -25,7 +25,7 @@ from ..agent.types import Turn
 
 __all__ = ["Busy", "Heard", "Server", "ask", "serving"]
 
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 _NO_CACHE = {"FEATHERDESK_GENERATION_CACHED": "0"}
 """Takes the answer cache away: a reply from it tells nothing of the model."""
 
@@ -73,7 +73,7 @@ class Server:
         """Seconds from the start until /readyz answers with `wanted`.
 
         Raises:
-            FeatherdeskError: it did not in two minutes, or the server ended.
+            FeatherdeskError: it did not in five minutes, or the server ended.
         """
         while time.monotonic() - self.began < _PATIENCE:
             try:
@@ -85,7 +85,7 @@ class Server:
             if self.process.poll() is not None:
                 raise FeatherdeskError(f"the server ended at its start: {self._said()}")
             time.sleep(0.02)
-        raise FeatherdeskError(f"the server did not come up in two minutes: {self._said()}")
+        raise FeatherdeskError(f"the server did not come up in five minutes: {self._said()}")
 
     def _said(self) -> str:
         self.log.seek(0)
