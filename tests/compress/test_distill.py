@@ -195,9 +195,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     pruned: tuple[Path, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, task = pruned
-    monkeypatch.setattr(
-        module._Run, "_loss", lambda self, batch: self.weights[0].sum() * float("nan")
-    )
+    monkeypatch.setattr(module._Run, "_loss", lambda self, *_: self.weights[0].sum() * float("nan"))
     with pytest.raises(FeatherdeskError, match="not finite at step 0; lower learning_rate"):
         _heal().run(source, tmp_path / "out", task)
     assert not (tmp_path / "out").exists()
