@@ -14,7 +14,7 @@ import torch
 __all__ = ["fuse"]
 
 
-class _LowRank(torch.autograd.Function):
+class _LowRank(torch.autograd.Function):  # type: ignore[misc]
     """x W^T + bias + scale (x A^T) B^T, where only x, A and B learn.
 
     x is (..., in), W (out, in), A (rank, in), B (out, rank); A and B may be of a finer dtype than
