@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import IO, Any
 
@@ -203,7 +204,7 @@ def _heard(lines: Any, began: float) -> Heard:
     )
 
 
-def _seconds(headers: Mapping[str, str]) -> float | None:
+def _seconds(headers: Message) -> float | None:
     try:
         return float(headers["Retry-After"])
     except (KeyError, TypeError, ValueError):
