@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 __all__ = ["Bar", "Line", "bars", "lines", "ratios"]
 
-_BAR = 300
+_BAR = 460
 """Width of a bar of the full value."""
 
 

@@ -17,7 +17,12 @@ __all__ = ["page", "tone", "wrapped"]
 
 _CHARTED = ("first", "whole", "decode", "prefill", "characters", "step", "joules", "resident")
 _WANTED = {"whole": 3.0, "first": 6.0, "decode": 1.5}
-_TITLES = {"whole": "Whole answer", "first": "Time to first token", "decode": "Decode"}
+_TITLES = {
+    "whole": "Whole answer",
+    "first": "Time to first token",
+    "decode": "Decode",
+    "behind": "Decode behind the first step",
+}
 _ESCAPE = html.escape
 
 
@@ -59,8 +64,10 @@ def wrapped(
 
 
 def tone(side: Figures) -> str:
-    """The colour of a side: ours green, peers blue, rows apart grey."""
-    return {"served": "result", "ours": "result", "peer": "base"}.get(side.kind, "plain")
+    """The colour of a side: what is compared green, peers blue, our rows apart grey."""
+    if side.name in ("served", "runtime"):
+        return "result"
+    return "base" if side.kind == "peer" else "plain"
 
 
 def _head(run: Outcome) -> str:
@@ -95,7 +102,9 @@ def _ratios(run: Outcome) -> str:
     parts = []
     for measure, title in _TITLES.items():
         rows = [one for one in run.ratios if one.measure == measure and one.all]
-        drawn = [_row(one, one.all, _WANTED[measure]) for one in rows if one.all is not None]
+        drawn = [
+            _row(one, one.all, _WANTED.get(measure, 0.0)) for one in rows if one.all is not None
+        ]
         if drawn:
             chart = ratios(title, drawn)
             parts.append(f"<figure class='wide'><h3>{title}</h3>{chart}{_equal(rows)}</figure>")
@@ -241,7 +250,8 @@ def _method(run: Outcome) -> str:
         "to question. Peers read the same token ids. Only questions count whose served reply the "
         "model wrote; the answer cache is off.",
         "Decode is (tokens - 1) / (time of the last token - time of the first), of answers whose "
-        "tokens did not all come in one step; of all answers: their sums. Prefill is the prompt's "
+        "tokens did not all come in one step; of all answers: their sums. Behind the first step: "
+        "without the tokens that lookup added to the step of the first. Prefill is the prompt's "
         "tokens over the time to the first. MB are 10⁶ bytes.",
         f"Left out: {left_out or 'nothing'}. Energy: {run.energy or 'not measured'}. Load when it "
         f"began: {run.machine.load}.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .bench_charts import Line
+from .bench_page import tone
 from .bench_report import SHOWN
 from .outcome import Outcome
 from .race import Figures
@@ -15,7 +16,7 @@ from .race import Figures
 __all__ = ["curves", "draw"]
 
 _GREEN, _BLUE, _GREY = "#047857", "#2a5bd7", "#a9b6b0"
-_TONES = {"served": _GREEN, "ours": _GREEN, "peer": _BLUE}
+_TONES = {"result": _GREEN, "base": _BLUE, "plain": _GREY}
 _CHARTED = ("first", "whole", "decode", "characters", "joules", "resident")
 _STYLE = {
     "font.size": 9,
@@ -82,7 +83,7 @@ def _sides(figure: Any, sides: Sequence[Figures]) -> None:
         one = known[key]
         axes = figure.add_subplot(2, 3, place)
         values = [one.value(side) or 0.0 for side in sides]
-        tones = [_TONES.get(side.kind, _GREY) for side in sides]
+        tones = [_TONES[tone(side)] for side in sides]
         drawn = axes.barh([side.name for side in sides], values, color=tones)
         axes.bar_label(drawn, [one.text(side) for side in sides], padding=3, fontsize=7)
         axes.invert_yaxis()

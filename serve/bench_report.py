@@ -52,6 +52,7 @@ SHOWN = (
     Shown("whole", "Whole answer", "ms", 1, lambda one: one.whole_ms, less=True),
     Shown("prefill", "Prefill", "tokens/s", 0, lambda one: one.prefill),
     Shown("decode", "Decode, all answers", "tokens/s", 1, lambda one: one.decode_all),
+    Shown("behind", "Decode, behind the first step", "tokens/s", 1, lambda one: one.decode_behind),
     Shown("decode_each", "Decode, an answer", "tokens/s", 1, lambda one: one.decode),
     Shown("characters", "Characters", "a second", 0, lambda one: one.characters),
     Shown("step", "Tokens a step", "", 2, lambda one: one.tokens_a_step),
@@ -130,6 +131,8 @@ def _start(run: Outcome) -> list[str]:
 def _ratios(run: Outcome) -> list[str]:
     lines = [""] * bool(run.ratios)
     for one in run.ratios:
+        if one.all is None:
+            continue
         lines.append(f"{one.measure}: {one.ours} is {told(one.all)} times as fast as {one.theirs}")
         if one.equal is not None:
             lines.append(f"  where the answers are equal: {told(one.equal)}")

@@ -37,8 +37,9 @@ class Written:
     """One greedy answer. Seconds from the prompt: `first` to the first token, `whole` to the last.
 
     `tokens` are without the end of turn. `steps` are forward steps from the one that gave the
-    first token on, up to the one that ended the turn; `fed` what they and the reading took in;
-    `hits` and `misses` count blocks found in the store. 0 is what a contender does not tell.
+    first token on, up to the one that ended the turn; `opening` are the tokens that came with the
+    first of them; `fed` is what they and the reading took in; `hits` and `misses` count blocks
+    found in the store. 0 is what a contender does not tell.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Written:
     fed: int = 0
     hits: int = 0
     misses: int = 0
+    opening: int = 1
 
 
 class Contender(Protocol):
@@ -115,11 +117,9 @@ class Ours:
     def write(self, prompt: Settings) -> Written:
         """Answer a prompt greedily."""
         generator, store = self._generator, self._store
-        fed, before = (
-            generator.scheduler.tally.tokens,
-            (store.hits, store.misses) if store else (0, 0),
-        )
-        marks, at_first = Marks(), 0
+        tally = generator.scheduler.tally
+        fed, before = tally.tokens, (store.hits, store.misses) if store else (0, 0)
+        marks, at_first, opening = Marks(), 0, 0
         for step in generator.generate(
             prompt["ids"],
             max_tokens=prompt["limit"],
@@ -129,12 +129,14 @@ class Ours:
             sources=prompt["sources"] if self._lookup else (),
         ):
             marks.add(step.token)
-            at_first = at_first or generator.scheduler.tally.passes
+            at_first = at_first or tally.passes
+            opening += tally.passes == at_first
         return marks.written(
             generator.decode(marks.tokens),
             prompt["limit"],
-            steps=generator.scheduler.tally.passes - at_first + 1 if at_first else 1,
-            fed=generator.scheduler.tally.tokens - fed,
+            steps=tally.passes - at_first + 1 if at_first else 1,
+            fed=tally.tokens - fed,
+            opening=opening,
             hits=store.hits - before[0] if store else 0,
             misses=store.misses - before[1] if store else 0,
         )

@@ -15,10 +15,10 @@ from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.progress import track
 from .crowd import Crowd, crowd, queue
 from .machine import Machine, copy_gb_a_second, machine, resident_mb
-from .opponents import LLAMA, Opponents
-from .outcome import Compared, Crowds, Floor, Outcome, Start
+from .opponents import Opponents
+from .outcome import LLAMA, Compared, Crowds, Floor, Outcome, Start
 from .prompts import Gathered, gather, needs_generator, shorter
-from .race import ChildSide, Figures, HttpSide, Race, Side, compared, figures
+from .race import RATES, ChildSide, Figures, HttpSide, Race, Side, compared, figures
 from .served import Server
 from .spreads import spread
 from .wanted import Wanted
@@ -174,7 +174,7 @@ class Measurement:
                 rows += [
                     self._compared(measure, one, group, theirs)
                     for one in self.sides
-                    if one.kind != "peer" and (measure != "decode" or one.kind != "served")
+                    if one.kind != "peer" and (measure not in RATES or one.kind != "served")
                 ]
         return rows
 
@@ -251,6 +251,7 @@ def _fastest(peers: Sequence[Figures]) -> dict[str, str]:
         "whole": min(peers, key=lambda one: one.whole_ms.median).name,
         "first": min(peers, key=lambda one: one.first_ms.median).name,
         "decode": max(peers, key=lambda one: one.decode_all).name,
+        "behind": max(peers, key=lambda one: one.decode_behind).name,
     }
 
 

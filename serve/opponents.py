@@ -14,15 +14,14 @@ from ..agent.artifacts import Manifest
 from ..agent.errors import ArtifactError, InputError
 from .child import Child
 from .likeness import check_answers, check_tokens, export_line
+from .outcome import LLAMA
 from .peers import not_native
 from .prompts import Gathered, Prompt
 from .race import ChildSide, Side
 from .sweep import MEASURES, Setting, Swept, fastest, grid, refined, sweep
 from .wanted import Wanted
 
-__all__ = ["LLAMA", "Opponents"]
-
-LLAMA = "llama.cpp"
+__all__ = ["Opponents"]
 
 
 @dataclass(slots=True)

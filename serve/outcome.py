@@ -15,6 +15,7 @@ from .sweep import Swept
 
 __all__ = [
     "ENOUGH",
+    "LLAMA",
     "Bar",
     "Compared",
     "Crowds",
@@ -131,6 +132,7 @@ def judged(run: Outcome) -> list[Bar]:
     return [*_ratios(run.ratios), *_start(run.start), *_crowd(run.crowds)]
 
 
+LLAMA = "llama.cpp"
 _WANTED = {"whole": ("whole answer", 3.0), "first": ("first token", 6.0), "decode": ("decode", 1.5)}
 _OURS = {"whole": ("served", "runtime"), "first": ("served", "runtime"), "decode": ("runtime",)}
 
@@ -138,7 +140,7 @@ _OURS = {"whole": ("served", "runtime"), "first": ("served", "runtime"), "decode
 def _ratios(ratios: Sequence[Compared]) -> list[Bar]:
     found = []
     for one in ratios:
-        if one.group != "llama.cpp" or one.ours not in _OURS[one.measure] or one.all is None:
+        if one.group != LLAMA or one.ours not in _OURS.get(one.measure, ()) or one.all is None:
             continue
         name, bar = _WANTED[one.measure]
         value = one.all

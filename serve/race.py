@@ -16,7 +16,20 @@ from .prompts import Prompt
 from .served import Server, ask
 from .spreads import Ratio, Spread, ratio, ratio_of_sums, spread
 
-__all__ = ["Answer", "ChildSide", "Figures", "HttpSide", "Race", "Side", "compared", "figures"]
+__all__ = [
+    "RATES",
+    "Answer",
+    "ChildSide",
+    "Figures",
+    "HttpSide",
+    "Race",
+    "Side",
+    "compared",
+    "figures",
+]
+
+RATES = {"decode": "writing", "behind": "behind"}
+"""Measures that are rates, and the amounts and seconds they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,7 @@ class Answer:
     fed: int = 0
     hits: int = 0
     misses: int = 0
+    opening: int = 1
     joules: float = 0.0
     author: str = "model"
     route_ms: float = 0.0
@@ -45,6 +59,12 @@ class Answer:
         if self.tokens < 2 or self.steps < 2 or self.whole <= self.first:
             return None
         return self.tokens - 1, self.whole - self.first
+
+    @property
+    def behind(self) -> tuple[float, float] | None:
+        """As `writing`, without what the first step gave beside its first token."""
+        told = self.writing
+        return None if told is None else (self.tokens - self.opening, told[1])
 
 
 class Side(Protocol):
@@ -122,6 +142,7 @@ class ChildSide:
             told.fed,
             told.hits,
             told.misses,
+            told.opening,
             closed=told.whole,
         )
 
@@ -179,7 +200,8 @@ class Figures:
     """A side in figures: medians over questions with their extremes; rates a second.
 
     `decode` is (tokens - 1) / (time of the last token - time of the first), of answers whose
-    tokens did not all come in one step; `decode_all` is that of their sums. `prefill` is prompt
+    tokens did not all come in one step; `decode_all` is that of their sums, `decode_behind` without
+    the tokens that lookup added to the first step. `prefill` is prompt
     tokens over the time to the first, `closed_ms` the end of the stream. `equal` is the share of
     answers equal to those of our runtime, `hits` that of blocks found in the store.
     """
@@ -194,6 +216,7 @@ class Figures:
     prefill: Spread
     decode: Spread
     decode_all: float
+    decode_behind: float
     characters: Spread
     tokens: Spread
     prompt: Spread
@@ -225,7 +248,8 @@ def figures(side: Side, race: Race, texts: Mapping[str, str], about: str, open_s
         routing_ms=spread([one.route_ms for one in answers if one.route_ms]),
         prefill=spread([one.prompt / max(one.first, 1e-9) for one in answers], 1),
         decode=spread([tokens / seconds for tokens, seconds in rates], 1),
-        decode_all=round(sum(t for t, _ in rates) / max(sum(s for _, s in rates), 1e-9), 1),
+        decode_all=_rate(rates),
+        decode_behind=_rate([rate for one in answers if (rate := one.behind)]),
         characters=spread([len(one.text) / max(one.whole, 1e-9) for one in answers], 1),
         tokens=spread([one.tokens for one in answers], 1),
         prompt=spread([one.prompt for one in answers], 1),
@@ -243,7 +267,8 @@ def figures(side: Side, race: Race, texts: Mapping[str, str], about: str, open_s
 def compared(
     race: Race, peer: str, ours: str, measure: str, *, equal: bool = False
 ) -> Ratio | None:
-    """How many times the peer's `first` or `whole` is ours, or our `decode` the peer's.
+    """How many times the peer's `first` or `whole` is ours, or our rate the peer's (`decode`, and
+    `behind` the first step).
 
     With `equal` only questions count that both answered with the same text.
     """
@@ -253,11 +278,15 @@ def compared(
         for name in own
         if name in theirs and (not equal or own[name].text == theirs[name].text)
     ]
-    if measure == "decode":
+    if measure in RATES:
         rates = [
-            {name: rate for name in shared if (rate := side[name].writing)}
+            {name: rate for name in shared if (rate := getattr(side[name], RATES[measure]))}
             for side in (own, theirs)
         ]
         return ratio_of_sums(rates[0], rates[1])
     times = [{name: getattr(side[name], measure) for name in shared} for side in (theirs, own)]
     return ratio(times[0], times[1])
+
+
+def _rate(amounts: Sequence[tuple[float, float]]) -> float:
+    return round(sum(n for n, _ in amounts) / max(sum(s for _, s in amounts), 1e-9), 1)

@@ -37,6 +37,7 @@ def test_our_rows_say_the_same_and_feed_less(tiny_bot: Path, gathered: Gathered)
     assert (unread.hits, neither.hits) == (0, 0)
     assert neither.steps == len(SAYS) + 1  # the last one finds the end of the turn
     assert both.steps < plain.steps == neither.steps
+    assert both.opening > plain.opening == neither.opening == 1
     stored = sum(order["blocks"])
     assert neither.fed == len(order["ids"]) + len(SAYS)
     assert plain.fed == neither.fed - stored

@@ -1,5 +1,5 @@
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from featherdesk.serve.prompts import Prompt
@@ -87,7 +87,8 @@ def test_ratios_say_how_many_times_faster_we_are() -> None:
 
 def test_decode_leaves_the_first_token_out() -> None:
     one = Answer("a", "x", 10, 5, 1.0, 3.0, steps=5)
-    assert one.writing == (4, 2.0)
+    assert one.writing == one.behind == (4, 2.0)
+    assert replace(one, opening=3).behind == (2, 2.0)
     assert Answer("a", "x", 10, 1, 1.0, 1.0, steps=2).writing is None
     assert Answer("a", "x", 10, 5, 1.0, 1.1, steps=1).writing is None  # all came in one step
     assert Answer("a", "x", 10, 5, 1.0, 1.1).writing is None  # words over HTTP
@@ -101,7 +102,7 @@ def test_figures_of_a_side() -> None:
     assert told.equal == 0.0
     assert told.first_ms.median == pytest.approx(400.0)
     assert told.prefill.median == pytest.approx(25.0)
-    assert told.decode.median == told.decode_all == pytest.approx(2.5)
+    assert told.decode.median == told.decode_all == told.decode_behind == pytest.approx(2.5)
     assert told.tokens_a_step == 1.0  # five tokens and the end of turn in six steps
     assert told.hits is None
     assert told.resident_mb > 0
