@@ -91,7 +91,13 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
     import torch
     from featherdesk.compress.methods import adapter_settings
     from peft import get_peft_model
-    from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        AutoModelForCausalLM,
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     config = job.config
     torch.manual_seed(config.seed)
@@ -137,7 +143,7 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(examples)
 
-    InOrder(
+    trainer = InOrder(
         model=model,
         args=TrainingArguments(
             str(job.out),
@@ -157,7 +163,9 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
         data_collator=padded,
         optimizers=(optimizer, schedule),
         callbacks=[Turns()],
-    ).train()
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
 def encoder(base: Path) -> Callable[[str], list[int]]:

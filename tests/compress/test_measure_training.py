@@ -83,6 +83,7 @@ def test_the_sides_train_in_turn_to_a_file_and_a_picture(tiny: Path, tmp_path: P
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(out.read_text())
+    assert json.loads(ran.stdout) == told["against_trainer"]
     assert set(told["against_trainer"]) == {"ours", "alone"}
     for side in told["sides"].values():
         assert side["finished"]

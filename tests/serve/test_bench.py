@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_an_interrupted_run_ends_its_children_and_tells_what_it_found(
         stderr=subprocess.PIPE,
         text=True,
     )
-    marks = _children_seen(process.pid, 2)
+    marks = _servers_seen(process.pid, 2)
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
@@ -248,15 +249,18 @@ def test_an_interrupted_run_ends_its_children_and_tells_what_it_found(
     assert not [pid for pid in marks if _alive(pid)]
 
 
-def _children_seen(pid: int, count: int) -> set[int]:
-    """Wait until so many children of a process have come."""
-    seen: set[int] = set()
+def _servers_seen(pid: int, count: int) -> set[int]:
+    """All children of a process until so many servers have come."""
+    seen: dict[int, bool] = {}
     until = time.monotonic() + 600
-    while len(seen) < count:
-        assert time.monotonic() < until, "it started no children"
-        seen |= {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    while sum(seen.values()) < count:
+        assert time.monotonic() < until, "it started no servers"
+        for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):
+                command = Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")
+                seen[int(one)] = b"serve" in command
         time.sleep(0.05)
-    return seen
+    return set(seen)
 
 
 def _alive(pid: int) -> bool:
