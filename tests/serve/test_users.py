@@ -137,7 +137,7 @@ def tiny_shop(
     place(encoder_folder, folder / "encoder")
     _write_generator(folder / "generator")
     (folder / "bot.toml").write_text(
-        '[bot]\nname = "b"\n[generation]\nbatch = 2\nqueue = 3\nthreads = 1\ntimeout = 600\n'
+        '[bot]\nname = "b"\n[generation]\nbatch = 2\nqueue = 3\ncached = 0\nthreads = 1\ntimeout = 600\n'
     )
     encoder, count = index.encoder.id, len(ENTRIES)
     seal(folder, Manifest("b", "", "", "none", contract_hash(), ("en",), encoder, count, ("en",)))
