@@ -126,7 +126,8 @@ def finetune(
     if validation is not None:
         training, held = rows, list(dataset.load(validation))
     result = run(assemble_base(base, say), training, held[:80], out, config, start_from=start)
-    blocks = 3 * sum(row.block for row in training) >= len(training)
+    apart = 3 * sum(row.block for row in training) >= len(training)
+    blocks = apart and config.distil > 0  # rows alone were not enough: docs/performance.md
     data = sorted({row.source for row in rows})
     write_card(out, base=base, data=data, start_from=start_from, blocks=blocks)
     click.echo(json.dumps(asdict(replace(result, curve=()))))

@@ -30,6 +30,7 @@ from .forward import answer_logits, batch_of, evened, in_view
 from .methods import Method, TrainingConfig, with_adapter
 from .model import load_tokenizer
 from .rounding import rounded_adapted
+from .training_log import Logs
 
 __all__ = ["Result", "epoch_batches", "finetune", "learning_rate_share"]
 
@@ -146,7 +147,7 @@ class _Run:
 
     def train(self, held: Sequence[list[Encoded]], *, progress: bool) -> Result:
         self._resume()
-        logs = _Logs(self.out, self.config)
+        logs = Logs(self.out, self.config)
         if not self.curve:
             self._note(0, self.evaluate(held), logs)
         batches = self._batches()
@@ -259,7 +260,7 @@ class _Run:
             total = sum(float(self._loss(batch)) for batch in held)
         return total / sum(_answers(batch) for batch in held)
 
-    def _note(self, step: int, loss: float, logs: "_Logs") -> bool:
+    def _note(self, step: int, loss: float, logs: Logs) -> bool:
         """Keep a validation loss; save the adapter when it is the best. Returns whether it is."""
         self.curve.append((step, loss))
         if self.told is not None:
@@ -381,29 +382,3 @@ def _peak_memory_mb() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-class _Logs:
-    """TensorBoard event files beside the adapter; Weights & Biases too when it is installed."""
-
-    def __init__(self, out: Path, config: TrainingConfig) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.board = SummaryWriter(str(out / "logs"))
-        self.wandb: Any = None
-        try:
-            import wandb
-        except ImportError:
-            return
-        self.wandb = wandb.init(project="featherdesk", dir=str(out), config=asdict(config))
-
-    def write(self, values: dict[str, float], step: int) -> None:
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-        if self.wandb is not None:
-            self.wandb.log(values, step=step)
-
-    def close(self) -> None:
-        self.board.close()
-        if self.wandb is not None:
-            self.wandb.finish()

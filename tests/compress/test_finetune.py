@@ -176,13 +176,15 @@ def test_wrong_settings_are_refused() -> None:
         TrainingConfig(learning_rate=3)
 
 
-@pytest.mark.parametrize(("apart", "told"), [(0, False), (8, True)])
+@pytest.mark.parametrize(
+    ("apart", "distil", "told"), [(0, "0.5", False), (8, "0", False), (8, "0.5", True)]
+)
 def test_the_card_tells_whether_entries_may_be_read_one_by_one(
-    tiny: Path, tmp_path: Path, apart: int, told: bool
+    tiny: Path, tmp_path: Path, apart: int, distil: str, told: bool
 ) -> None:
     rows = [replace(row, block=number < apart) for number, row in enumerate(_rows(16))]
     save(rows, tmp_path / "rows.jsonl")
-    settings = ["--rank", "4", "--max-steps", "2", "--base", str(tiny)]
+    settings = ["--rank", "4", "--max-steps", "2", "--distil", distil, "--base", str(tiny)]
     command = [str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "a"), *settings]
     run = CliRunner().invoke(commands.finetune, command, catch_exceptions=False)
     assert run.exit_code == 0, run.output
