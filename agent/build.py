@@ -19,6 +19,7 @@ from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
 from .classifier import TextClassifier
 from .config import load_config
+from .demand import asked, most_asked_first
 from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError
 from .generators import (
@@ -106,7 +107,8 @@ def build(
         if told_manifest.blocks:
             notify("reading the entries once")
             room = config.generation.stored_mb
-            write_blocks(folder, index.entries, config.generation.writes, room)
+            demanded = most_asked_first(index.entries, asked(out, config.storage.url))
+            write_blocks(folder, demanded, config.generation.writes, room)
         manifest = seal(folder, told_manifest)
         if not quick:
             share = _self_test(folder, notify)

@@ -25,7 +25,7 @@ from .privacy import masked
 from .receipt import Receipt
 from .redaction import Finder, NameFinder, Redactor, public_words, wanted
 from .tables import Base, FeedbackRow, HandoffRow, MessageRow
-from .types import Reply, Turn
+from .types import Reply, RouteKind, Turn
 from .unredacted import Unredacted
 
 __all__ = ["InboxItem", "Message", "Request", "Store", "new_key"]
@@ -262,6 +262,13 @@ class Store:
         """Hand-offs, thumbs down and unanswered questions, newest first."""
         with self._session() as session:
             return inbox_of(session)
+
+    def asked(self) -> dict[str, int]:
+        """How often the model was to answer from each entry, by id."""
+        entry, answered = MessageRow.entry_id, MessageRow.route == RouteKind.ANSWER.value
+        counts = sql.select(entry, sql.func.count()).where(answered).group_by(entry)
+        with self._session() as session:
+            return {str(row[0]): int(row[1]) for row in session.execute(counts)}
 
     def _wake(self) -> None:
         if self._redactor is not None:

@@ -39,8 +39,8 @@ def open_store(bot: Path, megabytes: float) -> BlockStore | None:
 def write_blocks(
     bot: Path, entries: Sequence[Entry], writes: Sequence[str], megabytes: float, threads: int = 0
 ) -> int:
-    """Read the system line and the entries that the model writes from, in their order, as far as
-    the budget goes; returns how many are kept.
+    """Read the system line and the entries that the model writes from, in their order (the most
+    asked first, see `demand`), as far as the budget goes; returns how many are kept.
 
     A generator that cannot use them, or a budget of 0, leaves no folder.
     """

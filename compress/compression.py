@@ -13,6 +13,7 @@ from typing import Any
 
 from ..agent.artifacts import Manifest, atomic_folder, place, seal
 from ..agent.config import load_config
+from ..agent.demand import asked, most_asked_first
 from ..agent.errors import ArtifactError
 from ..agent.prefill import FOLDER, write_blocks
 from .destination import COMPRESSION
@@ -121,8 +122,10 @@ def bot_with(
                 place(item, folder / item.name)
         shutil.copytree(generator, folder / "generator")
         if manifest.blocks:
-            room = load_config(bot / "bot.toml").generation.stored_mb
-            write_blocks(folder, list(entries_of(bot).values()), manifest.writes, room)
+            config = load_config(bot / "bot.toml")
+            entries = list(entries_of(bot).values())
+            told = most_asked_first(entries, asked(bot, config.storage.url))
+            write_blocks(folder, told, manifest.writes, config.generation.stored_mb)
         fresh = replace(manifest, steps=tuple(steps), gate=None)
         return seal(folder, fresh)
 
