@@ -9,14 +9,13 @@ from importlib.resources import files
 
 from .bench_charts import Bar, bars, ratios
 from .bench_report import SHOWN, Shown
-from .outcome import Compared, Outcome
+from .outcome import Compared, Outcome, wanted
 from .race import Figures
 from .spreads import Ratio, Spread, told
 
 __all__ = ["page", "tone", "wrapped"]
 
 _CHARTED = ("first", "whole", "decode", "prefill", "characters", "step", "joules", "resident")
-_WANTED = {"whole": 3.0, "first": 6.0, "decode": 1.5}
 _TITLES = {
     "whole": "Whole answer",
     "first": "Time to first token",
@@ -103,7 +102,7 @@ def _ratios(run: Outcome) -> str:
     for measure, title in _TITLES.items():
         rows = [one for one in run.ratios if one.measure == measure and one.all]
         drawn = [
-            _row(one, one.all, _WANTED.get(measure, 0.0)) for one in rows if one.all is not None
+            _row(one, one.all, wanted(run).get(measure, 0.0)) for one in rows if one.all is not None
         ]
         if drawn:
             chart = ratios(title, drawn)

@@ -109,6 +109,7 @@ class Measurement:
             floor=self.floor,
             notes=(*(opponents.notes if opponents else ()), *self.notes),
             answers=tuple(self._answers()),
+            compressed=wanted.other_weights,
         )
 
     @property

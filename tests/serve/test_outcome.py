@@ -4,6 +4,7 @@ import pytest
 from featherdesk.serve.crowd import Crowd, queue
 from featherdesk.serve.machine import Machine
 from featherdesk.serve.outcome import Compared, Crowds, Outcome, Start
+from featherdesk.serve.race import Figures
 from featherdesk.serve.spreads import Ratio, Spread, spread
 
 MACHINE = Machine("a processor", ("avx2",), 2, 8000.0, 0.1, "Linux", "3.11", {})
@@ -38,6 +39,25 @@ def test_only_bars_that_were_measured_are_judged() -> None:
     other = Compared("whole", "runtime, neither", "llama.cpp", "x", Ratio(9, 9, 9, 100), None)
     genai = replace(other, ours="served", group="onnxruntime-genai")
     assert replace(RUN, ratios=(other, genai)).bars == ()
+
+
+def test_a_first_token_has_a_bar_where_entries_were_stored() -> None:
+    first = Compared("first", "served", "llama.cpp", "x", Ratio(7, 6.5, 7.5, 100), None)
+    (bar,) = replace(RUN, ratios=(first,)).bars
+    assert bar.verdict == "not judged"
+    none = Spread(0, 0, 0, 0)
+    many = dict.fromkeys(("first_ms", "whole_ms", "closed_ms", "routing_ms"), none)
+    more = dict.fromkeys(("prefill", "decode", "characters", "tokens", "prompt", "joules"), none)
+    rest = dict.fromkeys(("tokens_a_step", "fed", "resident_mb", "peak_mb", "open_s"), 0.0)
+    rates = {"decode_all": 0.0, "decode_behind": 0.0, "equal": None, "hits": 0.9}
+    stored = Figures(name="runtime", kind="ours", about="", **many, **more, **rest, **rates)  # type: ignore[arg-type]
+    (bar,) = replace(RUN, ratios=(first,), sides=(stored,)).bars
+    assert (bar.verdict, bar.bar) == ("met", "at least 6 times as fast")
+
+
+def test_the_whole_answer_of_a_compressed_bot_has_a_higher_bar() -> None:
+    (bar,) = replace(_ratio(3.4, 3.1, 3.6), compressed=True).bars
+    assert (bar.verdict, bar.bar) == ("missed", "at least 5 times as fast")
 
 
 def test_start_and_memory_have_bars() -> None:
