@@ -25,9 +25,12 @@ __all__ = [
     "check_tests",
     "entries_of",
     "make_trial",
+    "may_be_quoted",
     "rows_of",
     "shipped_rewordings",
 ]
+
+SOURCE = "SOURCE.txt"
 
 
 class Rewordings(Protocol):
@@ -61,7 +64,7 @@ def shipped_rewordings() -> Rewordings:
 class Row:
     """One question; `original` is the id of the row it rewords, or its own.
 
-    Only `own` rows may be quoted: they are of the bot's own test file.
+    Only `own` rows may be quoted (see `may_be_quoted`).
     """
 
     case: Case
@@ -140,8 +143,7 @@ def make_trial(
 ) -> Trial:
     """The rows of all test files, filled up to `questions` with rewordings of them.
 
-    The first file is the bot's own; of the others ids alone are shown. `limit` takes so many test
-    rows, evenly from all, and rewords none.
+    `limit` takes so many test rows, evenly from all, and rewords none.
 
     Raises:
         InputError: a test file is wrong.
@@ -181,7 +183,8 @@ def rows_of(tests: Sequence[Path], known: Iterable[str]) -> tuple[list[Row], int
     rows: dict[Asked, Row] = {}
     taken: set[str] = set()
     repeated = 0
-    for number, path in enumerate(tests):
+    for path in tests:
+        own = may_be_quoted(path)
         for case in load_cases(path, ids):
             if Asked.of(case) in rows:
                 repeated += 1
@@ -190,8 +193,16 @@ def rows_of(tests: Sequence[Path], known: Iterable[str]) -> tuple[list[Row], int
             while name in taken:
                 name += "+"
             taken.add(name)
-            rows[Asked.of(case)] = Row(replace(case, id=name), name, own=number == 0)
+            rows[Asked.of(case)] = Row(replace(case, id=name), name, own)
     return list(rows.values()), repeated
+
+
+def may_be_quoted(*places: Path) -> bool:
+    """Whether reports may hold texts of files and bots: not where SOURCE.txt lies beside them.
+
+    It names whose data a set is; of such rows ids alone are shown.
+    """
+    return not any((place.resolve().parent / SOURCE).exists() for place in places)
 
 
 def check_tests(

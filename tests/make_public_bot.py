@@ -2,9 +2,9 @@
 
     python tests/make_public_bot.py ../shared/data/dstc9_faq_kb/knowledge.train.json OUT
 
-Writes OUT/bot.toml, OUT/faq.jsonl and OUT/test.jsonl. Every entry and every reworded question names
-its business, as a customer of a portal would. The set itself stays where it is: nothing of it is
-part of the project, and reports on it show row ids.
+Writes OUT/bot.toml, OUT/faq.jsonl, OUT/test.jsonl and the set's SOURCE.txt, which keeps its texts
+out of reports. Every entry and every reworded question names its business, as a customer of a portal
+would. The set itself stays where it is: nothing of it is part of the project.
 """
 
 import json
@@ -64,6 +64,8 @@ def main(faq: Path, out: Path) -> None:
     for name, lines in (("faq.jsonl", entries), ("test.jsonl", tests)):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (out / name).write_text(text, encoding="utf-8")
+    source = faq.parent / "SOURCE.txt"
+    (out / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     click.echo(f"{len(entries)} entries of {len(names)} businesses, {len(tests)} questions")
 
 
