@@ -45,18 +45,19 @@ def compare(
     limit: int = 96,
     questions: int = 60,
     users: int = 8,
+    command: str = "",
     progress: bool = True,
 ) -> list[Measured]:
     """Measure generator folders in one run, question by question in turn.
 
     Of the rows at most `questions` questions are asked (0: all), each answered greedily with at
     most `limit` tokens; `users` ask at once, 0 leaves that out. `threads` 0 takes every core.
+    `command` is what a person runs to measure the same.
 
     Raises:
         FeatherdeskError: a folder is no generator, or its process died.
     """
     asked = _checked(rows, limit, questions)
-    command = _told(generators, threads, limit, questions, users)
     began = time.monotonic()
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "rows.jsonl"
@@ -197,15 +198,6 @@ def _checked(rows: Sequence[Row], limit: int, questions: int) -> list[Asked]:
     return asked
 
 
-def _told(generators: Sequence[Path], threads: int, limit: int, questions: int, users: int) -> str:
-    """The command that measures the same, for a person to run."""
-    places = [shlex.quote(str(folder)) for folder in generators]
-    return (
-        f"python -m featherdesk.compress.measure {' '.join(places)} ROWS.jsonl "
-        f"--threads {threads} --limit {limit} --questions {questions} --users {users}"
-    )
-
-
 class _Child:
     """A probe in a process of its own: a JSON list in, a JSON object out, a line each."""
 
@@ -291,6 +283,7 @@ def _main(
             limit=limit,
             questions=questions,
             users=users,
+            command=shlex.join(["python", "-m", f"{__package__}.measure", *sys.argv[1:]]),
         )
     except FeatherdeskError as error:
         raise click.ClickException(str(error)) from None

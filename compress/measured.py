@@ -29,7 +29,7 @@ class Spread:
 class Crowd:
     """`users` who ask at the same moment; rates are of all together, a second.
 
-    `first_token_ms` holds the wait for others: the generator writes one answer at a time.
+    `first_token_ms` holds the wait for others, whose prompts are read in the same steps.
     """
 
     users: int

@@ -67,7 +67,9 @@ def prove(
     unpruned = _exported(done.subject.parent, work, Quantization())
     folders, notes = _generators(done.steps, plan)
     notify(f"measuring {len(folders) + 2} generators, {questions} questions each")
-    found = compare([whole, unpruned, *folders.values()], rows, questions=questions)
+    found = compare(
+        [whole, unpruned, *folders.values()], rows, questions=questions, command=command
+    )
     measured = dict(zip(folders, found[2:], strict=True))
     answers = {name: answers_of(one, rows) for name, one in measured.items()}
     before = answers_of(found[0], rows)

@@ -8,6 +8,8 @@ generators are then asked the held rows in one run, question by question in turn
 """
 
 import json
+import shlex
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,7 +106,9 @@ def main(
         steps.append(("export", technique.export))
         task = Task(subject.parent, subject.material, place / "scratch", click.echo)
         made.append(run_steps(steps, subject.parent, place, task))
-    found = compare([done[-1].folder for done in made], subject.material.held, questions=questions)
+    folders = [done[-1].folder for done in made]
+    command = shlex.join(["python", *sys.argv])
+    found = compare(folders, subject.material.held, questions=questions, command=command)
     base = found[[technique.name for technique in chosen].index(BASE)]
     rows = []
     for technique, done, one in zip(chosen, made, found, strict=True):
@@ -123,7 +127,7 @@ def main(
                 "measured": asdict(one.quality),
             }
         )
-    told = {"made": time.strftime("%Y-%m-%d"), "questions": questions, "rows": rows}
+    told = {"made": time.strftime("%Y-%m-%d"), "command": command, "rows": rows}
     out.write_text(json.dumps(told, indent=1), encoding="utf-8")
     click.echo(table(rows))
 
