@@ -6,7 +6,6 @@ move; layers that move them most are kept finer (mixed precision by sensitivity:
 "HAWQ", arXiv 1905.03696; measured here on the answers themselves instead of the curvature).
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..agent.errors import ConfigError, InputError
+from ..agent.errors import ConfigError
 from ..agent.progress import track
 from .activations import probes_of
 from .architecture import layers_of, open_model, shape_of
@@ -33,7 +32,6 @@ __all__ = [
     "damage_map",
     "finer_layers",
     "layer_sweep",
-    "load_outcomes",
 ]
 
 GROUPS = ("kind", "language", "category", "entry")
@@ -68,10 +66,6 @@ class DamageMap:
     def of(self, group: str) -> list[DamageRow]:
         """The rows of one group."""
         return [row for row in self.rows if row.group == group]
-
-    def broken_at(self, row: DamageRow, share: float = 0.1) -> str | None:
-        """The first step at which more than `share` of a row was lost."""
-        return next((step for step in self.steps if row.lost.get(step, 0.0) > share), None)
 
 
 def damage_map(
@@ -115,20 +109,6 @@ def _lost(
             lost = sum(not getattr(outcome, measure) for outcome in found)
             shares[step] = round(lost / len(found), 4)
     return shares
-
-
-def load_outcomes(path: Path) -> tuple[list[Outcome], list[Outcome]]:
-    """Parent's and artefact's outcomes from a stored report/gate.json.
-
-    Raises:
-        InputError: it is no such file.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        pairs = [(Outcome.from_json(a), Outcome.from_json(b)) for a, b in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, f"is no report of the gate ({error})") from None
-    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -7,7 +7,7 @@ nothing of how models are made smaller.
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from ..agent.catalog import catalog, local_folder
 from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
+from ..agent.types import Entry
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
 from .damage import GROUPS, damage_map
@@ -169,15 +170,15 @@ def _fetched_mb(base: str) -> float:
 
 
 def _damage(before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]) -> Damage:
-    """What each step lost of held answers that the whole model has right, in points, by entry and
-    by what was asked."""
+    """What each step lost of held answers that the whole model has right, in points, by entry,
+    kind, language and category."""
     right = {one.asked.id for one in before if one.right}
     found: Damage = {}
-    for view, name in (("held answers by entry", _entry), ("held answers by kind", _kind)):
+    for view, name in _VIEWS.items():
         lost: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         for step, answers in steps.items():
             for one in answers:
-                if one.asked.id in right:
+                if one.asked.id in right and name(one):
                     lost[name(one)][step].append(not one.right)
         shares = {
             row: {step: round(100 * sum(seen) / len(seen), 1) for step, seen in told.items()}
@@ -196,6 +197,21 @@ def _kind(answer: Answer) -> str:
     if answer.should_refuse:
         return "refusal"
     return "follow-up" if answer.asked.question.history else "question"
+
+
+def _about(answer: Answer) -> Entry:
+    """The entry that a row is about; of a refusal's the first that was shown, if any was."""
+    row = answer.asked.row
+    shown = [*row.entries, Entry("", "", "", language="")]
+    return next((entry for entry in shown if entry.id == row.group), shown[0])
+
+
+_VIEWS: Mapping[str, Callable[[Answer], str]] = {
+    "held answers by entry": _entry,
+    "held answers by kind": _kind,
+    "held answers by language": lambda answer: _about(answer).language,
+    "held answers by category": lambda answer: _about(answer).category,
+}
 
 
 def _judged_damage(judgement: Judgement | None) -> Damage:

@@ -1,11 +1,12 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.errors import ConfigError, FeatherdeskError, InputError
+from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
+from featherdesk.compress.answers import Answer, Asked
 from featherdesk.compress.architecture import layers_of, open_model
 from featherdesk.compress.damage import (
     GROUPS,
@@ -13,7 +14,6 @@ from featherdesk.compress.damage import (
     damage_map,
     finer_layers,
     layer_sweep,
-    load_outcomes,
 )
 from featherdesk.compress.dataset import Question, Row
 from featherdesk.compress.forward import Batch, batch_of
@@ -21,8 +21,8 @@ from featherdesk.compress.gate import Judgement
 from featherdesk.compress.material import Material, batches, encoded
 from featherdesk.compress.model import load_tokenizer
 from featherdesk.compress.noninferiority import Verdict
-from featherdesk.compress.outcomes import Outcome, Sign
-from featherdesk.compress.proof import _judged_damage
+from featherdesk.compress.outcomes import Outcome
+from featherdesk.compress.proof import _damage, _judged_damage
 from featherdesk.compress.recipe import Margins
 from featherdesk.compress.rounding import rounded
 from featherdesk.compress.steps import Task
@@ -87,8 +87,6 @@ def test_the_map_tells_which_entry_broke_at_which_step() -> None:
     assert rows["entry", "entry-b"].lost == {"layers": 0.0, "heal": 1.0}
     assert rows["kind", "typos"].lost == {"layers": 0.0, "heal": 1.0}
     assert rows["category", "returns"].questions == 2
-    assert found.broken_at(rows["entry", "entry-a"]) == "layers"
-    assert found.broken_at(rows["entry", "entry-b"]) == "heal"
     assert [row.name for row in found.of("entry")] == ["entry-b", "entry-a"]
 
 
@@ -118,14 +116,26 @@ def test_an_unknown_measure_is_said() -> None:
         damage_map(PARENT, {}, "speed")
 
 
-def test_outcomes_come_back_from_a_report(tmp_path: Path) -> None:
-    pair = (PARENT[0], replace(PARENT[0], raw=False, signs=(Sign.LOOP,)))
-    path = tmp_path / "gate.json"
-    path.write_text(json.dumps({"rows": [[asdict(one) for one in pair]]}))
-    assert load_outcomes(path) == ([pair[0]], [pair[1]])
-    path.write_text("{}")
-    with pytest.raises(InputError, match="no report of the gate"):
-        load_outcomes(path)
+def test_a_step_tells_what_it_broke_by_entry_kind_language_and_category() -> None:
+    shown = (
+        Entry("a", "?", "It costs £1.", category="fees"),
+        Entry("b", "?", "Es kostet.", language="de"),
+    )
+    asked = [
+        Asked(name, Row(shown, (one,), name, "bot"), one)
+        for name in ("a", "b")
+        for one in [Question("how much?", f"It costs £1, {name}.")]
+    ]
+    right = [Answer(one, one.question.target) for one in asked]
+    wrong = [right[0], Answer(asked[1], "Nothing at all.")]
+    found = _damage(right, {"layers": right, "export": wrong})
+    assert found["held answers by entry"]["b"] == {"layers": 0.0, "export": 100.0}
+    assert found["held answers by language"] == {
+        "en": {"layers": 0.0, "export": 0.0},
+        "de": {"layers": 0.0, "export": 100.0},
+    }
+    assert found["held answers by category"] == {"fees": {"layers": 0.0, "export": 0.0}}
+    assert found["held answers by kind"]["question"] == {"layers": 0.0, "export": 50.0}
 
 
 def _probes(tiny: Path) -> list[Batch]:
