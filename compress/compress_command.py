@@ -108,10 +108,14 @@ def _check_tests(model: str, data: tuple[Path, ...], dev: Path | None) -> None:
 
 def _result(out: Path, done: "Compressed", proof: "Proof") -> dict[str, Any]:
     """What --json prints: the size, ratios to the unpruned int4 model, and the verdict."""
+    from ..agent.prefill import FOLDER
+    from .measure import size_mb
     from .measured import ratio
 
     run = proof.run
     told: dict[str, Any] = {"folder": str(out), "generator_mb": done.generator_mb}
+    if (out / FOLDER).is_dir():
+        told["stored_entries_mb"] = size_mb(out / FOLDER)
     if run.result and run.unpruned and run.unpruned.characters.median:
         told["first_token_ratio"] = ratio(run.result, run.unpruned, "first").median
         told["characters_ratio"] = ratio(run.result, run.unpruned, "rate").median
@@ -123,7 +127,9 @@ def _result(out: Path, done: "Compressed", proof: "Proof") -> dict[str, Any]:
 
 
 def _table(told: dict[str, Any]) -> str:
-    lines = [f"{told['folder']}: {told['generator_mb']:.1f} MB"]
+    stored = told.get("stored_entries_mb", 0)
+    beside = f", and {stored:.1f} MB of entries read beforehand" if stored else ""
+    lines = [f"{told['folder']}: {told['generator_mb']:.1f} MB{beside}"]
     if "first_token_ratio" in told:
         lines.append(
             "against the unpruned int4 model: time to first token "

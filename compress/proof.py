@@ -15,6 +15,7 @@ from pathlib import Path
 from ..agent.catalog import catalog, local_folder
 from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
+from ..agent.prefill import FOLDER
 from ..agent.types import Entry
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
@@ -99,7 +100,7 @@ def prove(
         damage=_damage(before, answers) | _judged_damage(judgement),
         changes=_changes(judgement, trial) or _answers_changed(before, answers),
         commands=dict.fromkeys(("gate", "damage", "changes"), command),
-        notes=(*notes, *_not_judged(done, judgement)),
+        notes=(*notes, *_stored(done), *_not_judged(done, judgement)),
     )
     _write_beside(done.folder / "report", run)
     if judgement is not None:
@@ -249,6 +250,18 @@ def _answers_changed(
     """The ten worst changes of held answers behind the last step."""
     last = list(steps.values())[-1] if steps else []
     return tuple(change_of(a, b, own=True) for a, b in worst(before, last))
+
+
+def _stored(done: Compressed) -> list[str]:
+    """What the entries that were read beforehand take beside the generator."""
+    if done.subject.bot is None or not (done.folder / FOLDER).is_dir():
+        return []
+    ours, theirs = (size_mb(bot / FOLDER) for bot in (done.folder, done.subject.bot))
+    return [
+        f"Keys and values of entries read beforehand take {ours:.1f} MB beside the generator "
+        f"({theirs:.1f} MB in the bot it came from); sizes above are the generator's, the gate "
+        "served both bots with theirs."
+    ]
 
 
 def _not_judged(done: Compressed, judgement: Judgement | None) -> list[str]:
