@@ -5,6 +5,7 @@ Knows nothing of what is measured; see `charts` for the same as parts of a page.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from .charts import Bar
@@ -45,8 +46,9 @@ def saved(path: Path, size: tuple[float, float], into: Callable[[Any], None]) ->
 
 def bar_chart(axes: Any, rows: Sequence[Bar], title: str, room: float, *, named: bool) -> None:
     """Bars on axes of matplotlib, with `room` for what is told of them; `named` in the margin."""
-    names, values = [row.name for row in rows], [row.value for row in rows]
-    drawn = axes.barh(names, values, color=[TONES[row.tone] for row in rows])
+    names = [fill(row.name, 26) for row in rows]
+    colors = [TONES[row.tone] for row in rows]
+    drawn = axes.barh(names, [row.value for row in rows], color=colors)
     axes.bar_label(drawn, [row.told for row in rows], padding=3, fontsize=7)
     axes.invert_yaxis()
     axes.set_xticks([])

@@ -65,12 +65,14 @@ def _pareto(run: RunReport, figure: Any) -> None:
         axes.step(*zip(*stair, strict=True), where="post", color=GREEN, linestyle="--", alpha=0.7)
         for point in points:
             axes.scatter(point.x, point.y, color=TONES[point.tone], s=60, zorder=3)
+            side, offset = ("right", (-5, 6)) if point.front else ("left", (7, -9))
             axes.annotate(
-                point.name, (point.x, point.y), (6, 4), textcoords="offset points", fontsize=8
-            )
+                point.name, (point.x, point.y), offset, textcoords="offset points",
+                ha=side, fontsize=8,
+            )  # fmt: skip
         axes.set_xlabel(label)
         axes.set_ylabel("% of answers correct" if place == 1 else "")
-        axes.margins(0.15)
+        axes.margins(0.2, 0.15)
         axes.grid(alpha=0.25)
 
 

@@ -87,7 +87,9 @@ def damage(run: RunReport) -> str:
         left = len(rows) - len(drawn)
         more = f"<p class='soft'>{left} more in report.json.</p>" if left else ""
         made_by = run.commands.get("damage", "")
-        parts.append(figure(heat(view, drawn, most) + more, made_by, view, "wide"))
+        parts.append(
+            figure(heat(view, drawn, most) + more, made_by, view[:1].upper() + view[1:], "wide")
+        )
     return (
         "<p class='soft'>Points of correct answers lost against the parent at each step; green "
         f"was won.</p><div class='grid pairs'>{''.join(parts)}</div>"

@@ -54,6 +54,9 @@ def _sides(figure: Any, sides: Sequence[Figures]) -> None:
     known = {one.key: one for one in SHOWN}
     for place, key in enumerate(_CHARTED):
         one = known[key]
-        rows = [Bar(side.name, one.value(side) or 0, one.text(side), tone(side)) for side in sides]
+        rows = [
+            Bar(side.name, one.value(side) or 0, one.text(side) or "–", tone(side))
+            for side in sides
+        ]
         axes = figure.add_subplot(2, 3, place + 1)
         bar_chart(axes, rows, f"{one.name}, {one.unit}", 0.2, named=place % 3 == 0)
