@@ -3,19 +3,31 @@
 Knows nothing of how anything was measured; see `proofs` for gate, damage and changes.
 """
 
-import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from .charts import Bar, Point, bars, scatter
+from ..agent.charts import Bar, bars
+from ..agent.page import (
+    card,
+    command,
+    figure,
+    head,
+    paragraphs,
+    pill,
+    safe,
+    signed,
+    table,
+    wrapped,
+)
+from .charts import Point, scatter
 from .figures import FIGURES, Figure, shown
 from .measured import Measured
 from .pareto import front
 from .proofs import changes, damage, gate
 from .report import RunReport, Stage, columns
 
-__all__ = ["against", "figure", "page", "pareto_points", "tone"]
+__all__ = ["against", "page", "pareto_points", "tone"]
 
 _KEYS = ("size", "first", "characters", "resident", "correct", "joules")
 _CHARTED = (
@@ -24,7 +36,6 @@ _CHARTED = (
 )  # fmt: skip
 _GROUPS = {"size": "Size and memory", "first": "Speed", "correct": "Answers", "joules": "Energy"}
 _BY_KEY = {one.key: one for one in FIGURES}
-_ESCAPE = html.escape
 
 
 def page(run: RunReport) -> str:
@@ -41,29 +52,9 @@ def page(run: RunReport) -> str:
         ("techniques", "Each technique alone and together", _techniques(run)),
         ("method", "How it was measured", _method(run)),
     ]
-    told = [(name, title, body) for name, title, body in sections if body]
-    links = "".join(f"<a href='#{name}'>{title}</a>" for name, title, _ in told if title)
-    body = "".join(
-        f"<section id='{name}'>{f'<h2>{title}</h2>' if title else ''}{body}</section>"
-        for name, title, body in told
-    )
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_ESCAPE(run.name)}: compression report</title><style>{style}</style></head>"
-        f"<body><main>{_head(run)}<nav>{links}</nav>{body}"
-        f"<footer>Featherdesk, {_ESCAPE(run.created)}. The same as data: "
-        "<a href='report.json'>report.json</a>.</footer></main></body></html>\n"
-    )
-
-
-def figure(body: str, command: str, title: str = "", kind: str = "", unit: str = "") -> str:
-    """A chart or table in its frame, with the command that made it."""
-    small = f" <small>{_ESCAPE(unit)}</small>" if unit else ""
-    head = f"<h3>{_ESCAPE(title)}{small}</h3>" if title else ""
-    foot = f"<figcaption><code>{_ESCAPE(command)}</code></figcaption>" if command else ""
-    return f"<figure class='{kind}'>{head}{body}{foot}</figure>"
+    title = f"{run.name}: compression report"
+    return wrapped(title, _head(run), sections, run.created, "report.json", style)
 
 
 def against(one: Figure, value: float | None, base: float | None) -> str:
@@ -71,15 +62,10 @@ def against(one: Figure, value: float | None, base: float | None) -> str:
     if value is None or base is None:
         return ""
     if one.share:
-        return _signed(100 * (value - base), 1) + " points"
+        return signed(100 * (value - base), 1) + " points"
     if one.unit == "":
-        return _signed(value - base, one.digits)
+        return signed(value - base, one.digits)
     return f"{value / base:.2f}×" if base else ""
-
-
-def _signed(value: float, digits: int) -> str:
-    told = f"{value:+.{digits}f}".replace("-", "−")
-    return told if float(told.replace("−", "-")) else "±0"
 
 
 def tone(one: Figure, value: float | None, base: float | None) -> str:
@@ -92,15 +78,8 @@ def tone(one: Figure, value: float | None, base: float | None) -> str:
 def _head(run: RunReport) -> str:
     verdict = str(run.gate.get("verdict", "undecided")) if run.gate else ""
     named = verdict if verdict in {"passed", "refused"} else "undecided"
-    pill = (
-        f"<span class='pill {named}'>gate: {_ESCAPE(verdict)}</span>"
-        if verdict
-        else ("<span class='pill open'>not gated</span>")
-    )
-    return (
-        f"<p class='eyebrow'>Compression report</p><h1>{_ESCAPE(run.name)}</h1>{pill}"
-        f"<p class='lead' style='margin-top:1rem'>{_sentence(run)}</p>"
-    )
+    told = pill(named, f"gate: {verdict}" if verdict else "not gated")
+    return head("Compression report", run.name, _sentence(run), told)
 
 
 def _sentence(run: RunReport) -> str:
@@ -108,7 +87,7 @@ def _sentence(run: RunReport) -> str:
     result, base = run.result, run.unpruned
     if result is None:
         return "Nothing was measured."
-    text = f"<b>{_ESCAPE(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
+    text = f"<b>{safe(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
     if base is None or not base.characters.median:  # a model that writes nothing
         return text + f", {100 * result.quality.correct:.1f} % of the answers correct."
     first = result.first_token_ms.median / base.first_token_ms.median
@@ -148,11 +127,7 @@ def _key(run: RunReport, one: Figure, result: Measured) -> str:
     whole = run.fp32_mb if one.key == "size" else one.read(run.fp32) if run.fp32 else None
     if whole and value is not None:
         lines.append(f"[{against(one, value, whole)} {link} fp32, {_kept(shown(one, whole))}]")
-    return (
-        f"<div class='card key'><div class='what'>{_name(one, result)}</div>"
-        f"<div class='now'>{number} <small>{unit}</small></div>"
-        f"<div class='against'>{'<br>'.join(lines)}</div></div>"
-    )
+    return card(_name(one, result), number, unit, lines)
 
 
 def _kept(text: str) -> str:
@@ -162,16 +137,12 @@ def _kept(text: str) -> str:
 
 def _steps(run: RunReport) -> str:
     items = "".join(
-        f"<li class='card'><div><b>{_ESCAPE(stage.name)}</b> "
-        f"<span class='soft'>{_ESCAPE(stage.kind)}</span><div class='soft'>{_pairs(stage)}</div>"
-        f"{_command(stage.command)}</div><span class='took'>{_took(stage.seconds)}</span></li>"
+        f"<li class='card'><div><b>{safe(stage.name)}</b> "
+        f"<span class='soft'>{safe(stage.kind)}</span><div class='soft'>{_pairs(stage)}</div>"
+        f"{command(stage.command)}</div><span class='took'>{_took(stage.seconds)}</span></li>"
         for stage in run.stages
     )
     return f"<ol class='steps'>{items}</ol>" if items else ""
-
-
-def _command(command: str) -> str:
-    return f"<figcaption><code>{_ESCAPE(command)}</code></figcaption>" if command else ""
 
 
 def _pairs(stage: Stage) -> str:
@@ -187,7 +158,7 @@ def _chips(told: Mapping[str, Any], before: str = "") -> str:
         elif value not in ("", (), []) and len(str(value)) <= 60:
             value = f"{value:,}" if isinstance(value, int) else value
             label = f"{before}{name}".replace("_", " ")
-            parts.append(f"<span class='fact'>{_ESCAPE(label)} <b>{_ESCAPE(str(value))}</b></span>")
+            parts.append(f"<span class='fact'>{safe(label)} <b>{safe(str(value))}</b></span>")
     return " ".join(parts)
 
 
@@ -206,12 +177,13 @@ def _charts(run: RunReport) -> str:
         rows = [(name, one.read(told), mark) for name, told, mark in sides]
         drawn = [Bar(n, v, _number(one, v), mark) for n, v, mark in rows if v is not None]
         if drawn:
-            cards.append(figure(bars(one.name, drawn), "", _name(one, last), unit=one.unit))
+            unit = f"{one.unit}, {one.better} is better".removeprefix(", ")
+            cards.append(figure(bars(drawn), title=_name(one, last), unit=unit))
     return (
         "<p class='soft'>The unpruned int4 export in blue, the result in green. Steps before the "
         "export are measured as an export of what they leave, in the recipe's precision.</p>"
         f"<div class='grid charts'>{''.join(cards)}</div>"
-        f"<figcaption>All of them: <code>{_ESCAPE(last.command)}</code></figcaption>"
+        f"{command(last.command, 'All of them: ')}"
     )
 
 
@@ -226,21 +198,19 @@ def _table(run: RunReport) -> str:
     sides = _sides(run)
     if not sides:
         return ""
-    head = "".join(f"<th class='{mark}'>{_ESCAPE(name)}</th>" for name, _, mark in sides)
+    heads = "".join(f"<th class='{mark}'>{safe(name)}</th>" for name, _, mark in sides)
     rows = []
     for one in FIGURES:
         if one.key in _GROUPS:
             wide = len(sides) + 1
             rows.append(f"<tr class='group'><th colspan='{wide}'>{_GROUPS[one.key]}</th></tr>")
         cells = "".join(_cell(one, told, run.unpruned, mark) for _, told, mark in sides)
-        name = f"{_name(one, sides[-1][1])}<small>{one.unit}</small>"
+        name = f"{safe(_name(one, sides[-1][1]))}<small>{one.unit}</small>"
         rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return (
         "<p class='soft'>Medians; below them the ratio to the unpruned int4 export (points for "
         "shares and scores) and the extremes.</p>"
-        f"<div class='card scroll'><table><thead><tr><th></th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<figcaption><code>{_ESCAPE(sides[-1][1].command)}</code></figcaption>"
+        f"{table(f'<th></th>{heads}', ''.join(rows))}{command(sides[-1][1].command)}"
     )
 
 
@@ -293,7 +263,7 @@ def _pareto(run: RunReport) -> str:
     return (
         "<p class='soft'>Up and to the left is better; nothing beats what lies on the dashed "
         "line. fp32 and what is pruned but not healed are left out; they stand in the table."
-        f"</p>{''.join(charts)}"
+        f"</p><div class='grid pairs'>{''.join(charts)}</div>"
     )
 
 
@@ -303,23 +273,20 @@ def _techniques(run: RunReport) -> str:
     keys = [
         _BY_KEY[key] for key in ("size", "first", "characters", "peak", "correct", "chrf", "nats")
     ]
-    head = "".join(f"<th>{_ESCAPE(one.name)}</th>" for one in keys)
+    heads = "<th></th>" + "".join(f"<th>{safe(one.name)}<br>{safe(one.unit)}</th>" for one in keys)
     rows = "".join(
-        f"<tr><td>{_ESCAPE(stage.name)}<small class='soft'>{_took(stage.seconds)}</small></td>"
+        f"<tr><td>{safe(stage.name)}<small class='soft'>{_took(stage.seconds)}</small></td>"
         + "".join(_cell(one, stage.measured, run.unpruned, "") for one in keys)
         + "</tr>"
         for stage in run.techniques
         if stage.measured
     )
-    return (
-        f"<div class='card scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}"
-        f"</tbody></table></div>{_command(run.commands.get('techniques', ''))}"
-    )
+    return table(heads, rows) + command(run.commands.get("techniques", ""))
 
 
 def _method(run: RunReport) -> str:
     result = run.result
-    lines = [f"Made by <code>{_ESCAPE(run.command)}</code> on {_ESCAPE(run.machine)}."]
+    lines = [f"Made by <code>{safe(run.command)}</code> on {safe(run.machine)}."]
     if result is not None:
         lines += [
             f"{result.questions} held questions, greedy, each generator in a process of its own, "
@@ -328,16 +295,12 @@ def _method(run: RunReport) -> str:
             "Correct: no refusal; every number, price, date, link and name of the target stands in "
             "the answer, every one of the answer in the target or its entries, and half of the "
             "target's words. The gate judges what is sent to customers instead.",
-            f"Energy: {_ESCAPE(result.energy)}.",
+            f"Energy: {safe(result.energy)}.",
         ]
-    lines += [_ESCAPE(note) for note in run.notes]
-    return _paragraphs(lines)
-
-
-def _paragraphs(lines: Iterable[str]) -> str:
-    return "".join(f"<p>{line}</p>" for line in lines)
+    lines += [safe(note) for note in run.notes]
+    return paragraphs(lines)
 
 
 def _name(one: Figure, told: Measured) -> str:
     users = told.crowd.users if told.crowd else 8
-    return _ESCAPE(one.name.format(users=users))
+    return one.name.format(users=users)

@@ -4,11 +4,12 @@ Knows nothing of how they were found.
 """
 
 import difflib
-import html
 from collections.abc import Mapping
 from typing import Any
 
-from .charts import Interval, heat, intervals
+from ..agent.charts import Interval, intervals
+from ..agent.page import command, figure, safe
+from .charts import heat
 from .report import Change, RunReport
 
 __all__ = ["changes", "damage", "gate", "intervals_of", "most_lost", "worst_rows"]
@@ -23,24 +24,23 @@ def gate(run: RunReport) -> str:
     if not run.gate:
         return ""
     told = run.gate
-    reasons = "".join(f"<li>{html.escape(str(one))}</li>" for one in told.get("reasons", ()))
+    reasons = "".join(f"<li>{safe(str(one))}</li>" for one in told.get("reasons", ()))
     failed = [str(one) for one in told.get("failed", ())]
     ids = (
         f"<details><summary>{len(failed)} questions that only the parent answers right</summary>"
-        f"<p class='ids'>{html.escape(', '.join(failed))}</p></details>"
+        f"<p class='ids'>{safe(', '.join(failed))}</p></details>"
         if failed
         else ""
     )
     rows = intervals_of(told)
-    chart = intervals("losses of the gate", rows) if rows else ""
-    command = html.escape(run.commands.get("gate", ""))
+    chart = intervals(rows, 0, "no loss", "points lost") if rows else ""
+    box = figure(chart + ids, run.commands.get("gate", ""), kind="wide")
     return (
-        "<p class='soft'>Parent and artefact were asked the same questions on the served path. A "
-        "loss may not reach the black line with its upper bound; the dot is the estimate. "
+        "<p class='soft'>Parent and artefact were asked the same questions on the served path. The "
+        "dot is the estimate of the points lost, the band its bounds: the upper one may not reach "
+        "the thick line. At the right the shares of parent → artefact. "
         f"{_margins(told)}</p>"
-        f"<ul class='reasons'>{reasons}</ul>"
-        f"<figure class='wide'>{chart}{ids}"
-        f"<figcaption><code>{command}</code></figcaption></figure>"
+        f"<ul class='reasons'>{reasons}</ul>{box}"
     )
 
 
@@ -48,7 +48,7 @@ def _margins(told: Mapping[str, Any]) -> str:
     margins = told.get("margins")
     if not isinstance(margins, Mapping):
         return ""
-    listed = ", ".join(f"{html.escape(str(name))} {value}" for name, value in margins.items())
+    listed = ", ".join(f"{safe(str(name))} {value}" for name, value in margins.items())
     return f"Margins in points: {listed}."
 
 
@@ -60,6 +60,7 @@ def intervals_of(told: Mapping[str, Any]) -> list[Interval]:
         estimate = float(one.get("estimate", one.get("loss", 0.0)))
         upper = float(one.get("upper", estimate))
         key = "fallback" if "fallback" in name.replace("-", "").replace("_", "") else "loss"
+        limit = float(margins.get(key, 2.0))
         shares = f"{100 * one['parent']:.1f} → {100 * one['artefact']:.1f} %"
         found.append(
             Interval(
@@ -67,8 +68,9 @@ def intervals_of(told: Mapping[str, Any]) -> list[Interval]:
                 estimate,
                 float(one.get("lower", 2 * estimate - upper)),
                 upper,
-                float(margins.get(key, 2.0)),
                 shares,
+                "good" if upper < limit else "bad",
+                limit,
             )
         )
     return found
@@ -79,19 +81,18 @@ def damage(run: RunReport) -> str:
     if not run.damage:
         return ""
     most = most_lost(run.damage)
-    command = html.escape(run.commands.get("damage", ""))
     parts = []
     for view, rows in run.damage.items():
         drawn = worst_rows(rows)
         left = len(rows) - len(drawn)
         more = f"<p class='soft'>{left} more in report.json.</p>" if left else ""
+        made_by = run.commands.get("damage", "")
         parts.append(
-            f"<figure class='wide'><h3>{html.escape(view)}</h3>{heat(view, drawn, most)}{more}"
-            f"<figcaption><code>{command}</code></figcaption></figure>"
+            figure(heat(view, drawn, most) + more, made_by, view[:1].upper() + view[1:], "wide")
         )
     return (
         "<p class='soft'>Points of correct answers lost against the parent at each step; green "
-        f"was won.</p>{''.join(parts)}"
+        f"was won.</p><div class='grid pairs'>{''.join(parts)}</div>"
     )
 
 
@@ -113,16 +114,13 @@ def changes(run: RunReport) -> str:
     """The worst changes side by side; of rows that are not ours the id alone."""
     if not run.changes:
         return ""
-    command = html.escape(run.commands.get("changes", ""))
-    return (
-        "".join(_change(one) for one in run.changes[:_WORST])
-        + f"<figcaption><code>{command}</code></figcaption>"
-    )
+    cards = "".join(_change(one) for one in run.changes[:_WORST])
+    return cards + command(run.commands.get("changes", ""))
 
 
 def _change(one: Change) -> str:
     turned = f"{_right(one.before_right)} → {_right(one.after_right)}"
-    head = f"<header><code>{html.escape(one.id)}</code><span class='soft'>{turned}</span></header>"
+    head = f"<header><code>{safe(one.id)}</code><span class='soft'>{turned}</span></header>"
     if not one.own:
         return (
             f"<div class='card change'>{head}<span class='soft'>A row of a public set: its text "
@@ -146,7 +144,7 @@ def _differences(before: str, after: str) -> tuple[str, str]:
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         for words, side, mark in ((old[a:b], sides[0], "del"), (new[c:d], sides[1], "ins")):
-            text = html.escape(" ".join(words))
+            text = safe(" ".join(words))
             if text:
                 side.append(text if kind == "equal" else f"<{mark}>{text}</{mark}>")
     return " ".join(sides[0]) or "<i>(nothing)</i>", " ".join(sides[1]) or "<i>(nothing)</i>"

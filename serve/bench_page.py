@@ -3,31 +3,32 @@
 Knows nothing of how anything was measured.
 """
 
-import html
 from collections.abc import Iterable
-from importlib.resources import files
 
-from .bench_charts import Bar, bars, ratios
+from ..agent.charts import Bar, Interval, bars, intervals
+from ..agent.page import card, command, figure, head, paragraphs, pill, safe, table, wrapped
 from .bench_report import SHOWN, Shown
-from .outcome import Compared, Outcome, wanted
+from .outcome import LLAMA, Compared, Outcome, wanted
 from .race import Figures
 from .spreads import Ratio, Spread, told
 
-__all__ = ["page", "tone", "wrapped"]
+__all__ = ["page", "tone"]
 
 _CHARTED = ("first", "whole", "decode", "prefill", "characters", "step", "joules", "resident")
+_VERDICTS = {"met": "passed", "missed": "refused"}
+_SHOWN = {one.key: one for one in SHOWN}
 _TITLES = {
     "whole": "Whole answer",
     "first": "Time to first token",
     "decode": "Decode",
     "behind": "Decode behind the first step",
 }
-_ESCAPE = html.escape
 
 
 def page(run: Outcome) -> str:
     """The whole page."""
     sections = [
+        ("result", "", _keys(run)),
         ("bars", "What the bars say", _bars(run)),
         ("ratios", "How many times as fast", _ratios(run)),
         ("sides", "Side by side", _charts(run)),
@@ -38,28 +39,7 @@ def page(run: Outcome) -> str:
         ("floor", "What the machine allows", _floor(run)),
         ("method", "How it was measured", _method(run)),
     ]
-    return wrapped(f"{run.bot}: speed", _head(run), sections, f"{run.created}.", "bench.json")
-
-
-def wrapped(
-    title: str, head: str, sections: Iterable[tuple[str, str, str]], foot: str, data: str
-) -> str:
-    """Sections (name, title, body) in a page; empty ones are left out."""
-    shown = [(name, heading, body) for name, heading, body in sections if body]
-    links = "".join(f"<a href='#{name}'>{_ESCAPE(heading)}</a>" for name, heading, _ in shown)
-    body = "".join(
-        f"<section id='{name}'><h2>{_ESCAPE(heading)}</h2>{content}</section>"
-        for name, heading, content in shown
-    )
-    style = files(__package__).joinpath("bench.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_ESCAPE(title)}</title><style>{style}</style></head>"
-        f"<body><main>{head}<nav>{links}</nav>{body}"
-        f"<footer>Featherdesk, {_ESCAPE(foot)} The same as data: <a href='{data}'>{data}</a>."
-        "</footer></main></body></html>\n"
-    )
+    return wrapped(f"{run.bot}: speed", _head(run), sections, run.created, "bench.json")
 
 
 def tone(side: Figures) -> str:
@@ -70,73 +50,111 @@ def tone(side: Figures) -> str:
 
 
 def _head(run: Outcome) -> str:
-    stopped = (
-        f"<span class='pill refused'>stopped early: {_ESCAPE(run.stopped)}</span>"
-        if run.stopped
-        else ""
+    stopped = pill("refused", f"stopped early: {run.stopped}") if run.stopped else ""
+    about = (
+        f"{run.counted} replies that the model wrote, to {run.asked} questions, all sides asked in "
+        f"turn on {run.machine.told()}."
     )
+    told = f"<p class='soft'>{safe(about)}</p>{command(run.command)}"
+    return head("Speed report", run.bot, _sentence(run), stopped) + told
+
+
+def _sentence(run: Outcome) -> str:
+    """The result in one sentence."""
+    served = _served(run)
+    if served is None or not served.whole_ms.of:
+        return "The bot was not measured as it is served."
+    times = _times(run, "whole")
+    than = f", <b>{times.value:.1f} times as fast</b> as {LLAMA}" if times else ""
     return (
-        f"<p class='eyebrow'>Speed report</p><h1>{_ESCAPE(run.bot)}</h1>{stopped}"
-        f"<p class='lead'>{run.counted} replies that the model wrote, to {run.asked} questions, "
-        f"all sides asked in turn on <b>{_ESCAPE(run.machine.told())}</b>.</p>"
-        f"<p class='soft'><code>{_ESCAPE(run.command)}</code></p>"
+        f"A whole answer takes <b>{served.whole_ms.median:,.0f} ms</b>{than}; its first word comes "
+        f"after {served.first_ms.median:,.0f} ms."
     )
+
+
+def _keys(run: Outcome) -> str:
+    served = _served(run)
+    if served is None:
+        return ""
+    cards = []
+    for one in (_SHOWN[key] for key in ("first", "whole", "resident")):
+        times = _times(run, one.key)
+        told = f"<span class='chip'>{times.value:.2f}×</span> as fast as {LLAMA}" if times else ""
+        extremes = one.range(served) and f"extremes {one.range(served)} {one.unit}"
+        peak = f"peak {_SHOWN['peak'].text(served)} MB" if one.key == "resident" else ""
+        notes = [note for note in (told, extremes, peak) if note]
+        cards.append(card(one.name, one.text(served) or "–", one.unit, notes))
+    return f"<div class='grid keys'>{''.join(cards)}</div>"
+
+
+def _served(run: Outcome) -> Figures | None:
+    return next((side for side in run.sides if side.kind == "served"), None)
+
+
+def _times(run: Outcome, measure: str) -> Ratio | None:
+    """How many times as fast as llama.cpp the bot is as it is served."""
+    wanted = (measure, "served", LLAMA)
+    found = (one.all for one in run.ratios if (one.measure, one.ours, one.group) == wanted)
+    return next(found, None)
 
 
 def _bars(run: Outcome) -> str:
     rows = "".join(
-        f"<tr><td>{_ESCAPE(bar.name)}</td><td>{_ESCAPE(bar.bar)}</td>"
-        f"<td>{_ESCAPE(bar.reached)}</td><td><span class='pill {_pill(bar.verdict)}'>"
-        f"{_ESCAPE(bar.verdict)}</span></td></tr>"
+        f"<tr><td>{safe(bar.name)}<small>{safe(bar.bar)}</small></td><td>{safe(bar.reached)}</td>"
+        f"<td>{pill(_VERDICTS.get(bar.verdict, 'undecided'), bar.verdict)}</td></tr>"
         for bar in run.bars
     )
-    return _boxed("<th></th><th>bar</th><th>reached</th><th></th>", rows) if rows else ""
-
-
-def _pill(verdict: str) -> str:
-    return {"met": "passed", "missed": "refused"}.get(verdict, "undecided")
+    return table("<th>bar</th><th>reached</th><th>verdict</th>", rows, "told") if rows else ""
 
 
 def _ratios(run: Outcome) -> str:
     parts = []
     for measure, title in _TITLES.items():
         rows = [one for one in run.ratios if one.measure == measure and one.all]
-        drawn = [
-            _row(one, one.all, wanted(run).get(measure, 0.0)) for one in rows if one.all is not None
-        ]
+        bar = wanted(run).get(measure)
+        drawn = [_row(one, one.all, bar) for one in rows if one.all is not None]
         if drawn:
-            chart = ratios(title, drawn)
-            parts.append(f"<figure class='wide'><h3>{title}</h3>{chart}{_equal(rows)}</figure>")
+            chart = intervals(drawn, 1, "as fast", "times as fast")
+            parts.append(figure(chart + _equal(rows), title=title, kind="wide"))
     if not parts:
         return ""
     return (
         "<p class='soft'>Question by question against the fastest setting of each peer: medians of "
-        "the ratios with their 95 % bootstrap intervals. A black line is a bar.</p>"
+        "the ratios with their 95 % bootstrap intervals. A thick line is a bar.</p>"
         + "".join(parts)
     )
 
 
-def _row(one: Compared, value: Ratio, bar: float) -> tuple[str, float, float, float, float]:
-    wanted = bar if one.group == "llama.cpp" and one.ours in ("served", "runtime") else 0.0
-    return f"{one.ours} / {one.group}", value.value, value.low, value.high, wanted
+def _row(one: Compared, value: Ratio, wanted: float | None) -> Interval:
+    judged = one.group == LLAMA and one.ours in ("served", "runtime")
+    bar = wanted if judged else None
+    limit = 1.0 if bar is None else bar
+    tone = "good" if value.low >= limit else "bad" if value.high < limit else "open"
+    name, told = f"{one.ours} / {one.group}", f"{value.value:.2f}×"
+    return Interval(name, value.value, value.low, value.high, told, tone, bar)
 
 
 def _equal(rows: Iterable[Compared]) -> str:
     items = "; ".join(
         f"{one.ours} / {one.group} {told(one.equal)}" for one in rows if one.equal is not None
     )
-    return f"<figcaption>Where the answers are equal: {_ESCAPE(items)}.</figcaption>"
+    return f"<figcaption>Where the answers are equal: {safe(items)}.</figcaption>" if items else ""
 
 
 def _charts(run: Outcome) -> str:
-    known = {one.key: one for one in SHOWN}
     cards = []
-    for one in (known[key] for key in _CHARTED):
+    for one in (_SHOWN[key] for key in _CHARTED):
         rows = [_bar(one, side) for side in run.sides if one.value(side) is not None]
         if rows:
-            head = f"<h3>{one.name} <small>{one.unit}</small></h3>"
-            cards.append(f"<figure>{head}{bars(one.name, rows)}</figure>")
-    return f"<div class='grid charts'>{''.join(cards)}</div>" if cards else ""
+            unit = f"{one.unit}, {'less' if one.less else 'more'} is better".removeprefix(", ")
+            cards.append(figure(bars(rows), title=one.name, unit=unit))
+    if not cards:
+        return ""
+    return (
+        "<p class='soft'>Medians; a thin line runs from the least to the most, as far as it fits. "
+        "Green is the bot, blue what one could run instead, grey the bot without some of its parts."
+        f"</p><div class='grid pairs'>{''.join(cards)}</div>"
+    )
 
 
 def _bar(one: Shown, side: Figures) -> Bar:
@@ -148,38 +166,38 @@ def _bar(one: Shown, side: Figures) -> Bar:
 def _table(run: Outcome) -> str:
     if not run.sides:
         return ""
-    head = "<th></th>" + "".join(
-        f"<th class='{tone(side)}'>{_ESCAPE(side.name)}</th>" for side in run.sides
+    heads = "<th></th>" + "".join(
+        f"<th class='{tone(side)}'>{safe(side.name)}</th>" for side in run.sides
     )
     rows = "".join(
         f"<tr><td>{one.name}<small>{one.unit}</small></td>"
         + "".join(
-            f"<td class='{tone(side)}'>{one.text(side)}<small>{one.range(side)}</small></td>"
+            f"<td class='{tone(side)}'>{one.text(side) or '–'}<small>{one.range(side)}</small></td>"
             for side in run.sides
         )
         + "</tr>"
         for one in SHOWN
     )
-    return "<p class='soft'>Medians, below them the extremes.</p>" + _boxed(head, rows)
+    return "<p class='soft'>Medians, below them the extremes.</p>" + table(heads, rows)
 
 
 def _start(run: Outcome) -> str:
     if run.start is None:
         return ""
     told_of = (
-        ("API ready while the page loads", run.start.ready_s, "s"),
-        ("Page ready", run.start.page_s, "s"),
-        ("At rest with the page", run.start.rest_mb, "MB"),
-        ("API alone ready", run.start.api_ready_s, "s"),
-        ("API alone at rest", run.start.api_rest_mb, "MB"),
+        ("API ready while the page loads", run.start.ready_s, "s", 2),
+        ("Page ready", run.start.page_s, "s", 2),
+        ("At rest with the page", run.start.rest_mb, "MB", 0),
+        ("API alone ready", run.start.api_ready_s, "s", 2),
+        ("API alone at rest", run.start.api_rest_mb, "MB", 0),
     )
     rows = "".join(
-        f"<tr><td>{name}</td><td>{one.median:,.2f} {unit}</td>"
-        f"<td>{one.low:,.2f}–{one.high:,.2f}</td><td>{one.of}</td></tr>"
-        for name, one, unit in told_of
+        f"<tr><td>{name}</td><td>{one.median:,.{digits}f} {unit}</td>"
+        f"<td>{one.low:,.{digits}f}–{one.high:,.{digits}f}</td><td>{one.of}</td></tr>"
+        for name, one, unit, digits in told_of
         if one.of
     )
-    return _boxed("<th></th><th>median</th><th>extremes</th><th>starts</th>", rows)
+    return table("<th></th><th>median</th><th>extremes</th><th>starts</th>", rows)
 
 
 def _users(run: Outcome) -> str:
@@ -187,13 +205,13 @@ def _users(run: Outcome) -> str:
     if crowds is None:
         return ""
     rows = "".join(
-        f"<tr><td>{_ESCAPE(who)}</td><td>{one.answers_a_second:.2f}</td><td>{one.p50_ms:,.0f}</td>"
+        f"<tr><td>{safe(who)}</td><td>{one.answers_a_second:.2f}</td><td>{one.p50_ms:,.0f}</td>"
         f"<td>{one.p95_ms:,.0f}</td><td>{one.busy}</td><td>{sum((one.errors or {}).values())}</td>"
         f"<td>{one.before_mb:,.0f} → {one.most_mb:,.0f}</td></tr>"
         for who, rounds in (("served", crowds.ours), (crowds.peer_name, crowds.peer))
         for one in rounds
     )
-    head = (
+    heads = (
         f"<th>{crowds.users} users</th><th>answers/s</th><th>wait, ms</th><th>p95, ms</th>"
         "<th>503</th><th>errors</th><th>memory, MB</th>"
     )
@@ -206,7 +224,7 @@ def _users(run: Outcome) -> str:
     )
     return (
         "<p class='soft'>The peer answers one after the other; its waits are those of a queue of "
-        f"as many users.</p>{_boxed(head, rows)}{ceiling}"
+        f"as many users.</p>{table(heads, rows)}{ceiling}"
     )
 
 
@@ -214,9 +232,9 @@ def _sweep(run: Outcome) -> str:
     if not run.sweep:
         return ""
     rows = "".join(
-        f"<tr><td>{_ESCAPE(one.setting.name)}</td>"
+        f"<tr><td>{safe(one.setting.name)}</td>"
         + (
-            f"<td colspan='3'>{_ESCAPE(one.failed)}</td>"
+            f"<td colspan='3'>{safe(one.failed)}</td>"
             if one.failed
             else f"<td>{one.first_ms:,.1f}</td><td>{one.whole_ms:,.1f}</td>"
             f"<td>{one.decode:.1f}</td>"
@@ -225,8 +243,8 @@ def _sweep(run: Outcome) -> str:
         for one in sorted(run.sweep, key=lambda one: (bool(one.failed), one.whole_ms))
     )
     chosen = "; ".join(f"{measure}: {name}" for measure, name in run.chosen.items())
-    head = "<th></th><th>first, ms</th><th>whole, ms</th><th>decode, tokens/s</th>"
-    return f"<p>Fastest: {_ESCAPE(chosen)}.</p>{_boxed(head, rows)}"
+    heads = "<th></th><th>first, ms</th><th>whole, ms</th><th>decode, tokens/s</th>"
+    return f"<p>Fastest: {safe(chosen)}.</p>{table(heads, rows)}"
 
 
 def _floor(run: Outcome) -> str:
@@ -254,15 +272,16 @@ def _method(run: Outcome) -> str:
         "tokens over the time to the first. MB are 10⁶ bytes.",
         f"Left out: {left_out or 'nothing'}. Energy: {run.energy or 'not measured'}. Load when it "
         f"began: {run.machine.load}.",
-        *(f"{side.name}: {side.about}." for side in run.sides),
+        *(f"{'; '.join(names)}: {about}." for about, names in _driven(run).items()),
         f"{run.machine.system}, Python {run.machine.python}, {versions}.",
         *run.notes,
     ]
-    return "".join(f"<p>{_ESCAPE(line)}</p>" for line in lines)
+    return paragraphs(safe(line) for line in lines)
 
 
-def _boxed(head: str, rows: str) -> str:
-    return (
-        f"<div class='card scroll'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+def _driven(run: Outcome) -> dict[str, list[str]]:
+    """What drives a side, and the sides that it drives."""
+    found: dict[str, list[str]] = {}
+    for side in run.sides:
+        found.setdefault(side.about, []).append(side.name)
+    return found

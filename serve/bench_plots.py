@@ -3,10 +3,12 @@
 Knows nothing of how anything was measured.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..agent.charts import Bar
+from ..agent.plots import bar_chart, saved
 from .bench_charts import Line
 from .bench_page import tone
 from .bench_report import SHOWN
@@ -15,20 +17,7 @@ from .race import Figures
 
 __all__ = ["curves", "draw"]
 
-_GREEN, _BLUE, _GREY = "#047857", "#2a5bd7", "#a9b6b0"
-_TONES = {"result": _GREEN, "base": _BLUE, "plain": _GREY}
 _CHARTED = ("first", "whole", "decode", "characters", "joules", "resident")
-_STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#97a69f",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.color": "#5b6b64",
-    "ytick.color": "#5b6b64",
-}
 
 
 def draw(run: Outcome, path: Path) -> bool:
@@ -36,7 +25,7 @@ def draw(run: Outcome, path: Path) -> bool:
     if not run.sides:
         return False
     height = 1.2 + 0.33 * len(run.sides)
-    return _saved(path, (13, 2 * height), lambda figure: _sides(figure, run.sides))
+    return saved(path, (13, 2 * height), lambda figure: _sides(figure, run.sides))
 
 
 def curves(charts: Sequence[tuple[str, str, str, bool, Sequence[Line]]], path: Path) -> bool:
@@ -58,38 +47,16 @@ def curves(charts: Sequence[tuple[str, str, str, bool, Sequence[Line]]], path: P
             axes.legend(frameon=False, fontsize=8)
             axes.grid(alpha=0.25)
 
-    return bool(charts) and _saved(path, (13, 3.6 * -(-len(charts) // 3)), into)
-
-
-def _saved(path: Path, size: tuple[float, float], into: Callable[[Any], None]) -> bool:
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        into(figure)
-        figure.savefig(path, dpi=140)
-    return True
+    return bool(charts) and saved(path, (13, 3.6 * -(-len(charts) // 3)), into)
 
 
 def _sides(figure: Any, sides: Sequence[Figures]) -> None:
     known = {one.key: one for one in SHOWN}
-    for place, key in enumerate(_CHARTED, start=1):
+    for place, key in enumerate(_CHARTED):
         one = known[key]
-        axes = figure.add_subplot(2, 3, place)
-        values = [one.value(side) or 0.0 for side in sides]
-        tones = [_TONES[tone(side)] for side in sides]
-        drawn = axes.barh([side.name for side in sides], values, color=tones)
-        axes.bar_label(drawn, [one.text(side) for side in sides], padding=3, fontsize=7)
-        axes.invert_yaxis()
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
-        axes.margins(x=0.2)
-        axes.set_title(f"{one.name}, {one.unit}")
-        if (place - 1) % 3:
-            axes.set_yticks([])
+        rows = [
+            Bar(side.name, one.value(side) or 0, one.text(side) or "–", tone(side))
+            for side in sides
+        ]
+        axes = figure.add_subplot(2, 3, place + 1)
+        bar_chart(axes, rows, f"{one.name}, {one.unit}", 0.2, named=place % 3 == 0)

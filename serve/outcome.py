@@ -193,7 +193,7 @@ def _start(start: Start | None) -> list[Bar]:
 
 def _most(name: str, value: float, most: float, unit: str, more: str = "") -> Bar:
     verdict = "met" if value <= most else "missed"
-    return Bar(name, f"at most {most:g} {unit}", f"{value:.2f} {unit}{more}", verdict)
+    return Bar(name, f"at most {most:g} {unit}", f"{round(value, 2):g} {unit}{more}", verdict)
 
 
 def _crowd(crowds: Crowds | None) -> list[Bar]:
@@ -203,7 +203,7 @@ def _crowd(crowds: Crowds | None) -> list[Bar]:
     found = []
     if crowds.ceiling:
         verdict = "met" if crowds.share >= 0.8 else "missed"
-        reached = f"{crowds.share:.0%}"
+        reached = f"{100 * crowds.share:.0f} %"
         found.append(Bar(f"{users}: share of the ceiling", "at least 80 %", reached, verdict))
     if crowds.times is not None:
         verdict = "met" if crowds.times.low >= 3 else "missed"

@@ -25,11 +25,12 @@ from featherdesk.agent.encoder import open_encoder
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import FeatherdeskError
 from featherdesk.agent.index import Index
+from featherdesk.agent.page import command as command_line
+from featherdesk.agent.page import figure, head, safe, wrapped
 from featherdesk.agent.progress import track
 from featherdesk.agent.router import Router
 from featherdesk.agent.types import Author, Entry, Turn
 from featherdesk.serve.bench_charts import Line, lines
-from featherdesk.serve.bench_page import wrapped
 from featherdesk.serve.bench_plots import curves
 from featherdesk.serve.crowd import crowd
 from featherdesk.serve.machine import machine, peak_mb, resident_mb
@@ -205,15 +206,12 @@ def write(out: Path, found: Sequence[Grown], command: str) -> None:
     """Write the folder, whole or not at all."""
     drawn = charts(found)
     figures = "".join(
-        f"<figure class='wide'><h3>{title}</h3>"
-        f"{lines(title, told, x_label, y_label, logarithmic=logarithmic)}</figure>"
+        figure(lines(title, told, x_label, y_label, logarithmic=logarithmic), title=title)
         for title, x_label, y_label, logarithmic, told in drawn
     )
     about = machine()
-    head = (
-        "<p class='eyebrow'>Growth</p><h1>What more of everything costs</h1>"
-        f"<p class='lead'>On <b>{about.told()}</b>.</p><p><code>{command}</code></p>"
-    )
+    top = head("Growth", "What more of everything costs", f"On <b>{safe(about.told())}</b>.")
+    body = f"{command_line(command)}<div class='grid pairs'>{figures}</div>"
     with atomic_folder(out) as fresh:
         told = {
             "command": command,
@@ -221,7 +219,7 @@ def write(out: Path, found: Sequence[Grown], command: str) -> None:
             "grown": [asdict(one) for one in found],
         }
         (fresh / "growth.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-        page = wrapped("Growth", head, [("curves", "Curves", figures)], "", "growth.json")
+        page = wrapped("Growth", top, [("curves", "", body)], "", "growth.json")
         (fresh / "growth.html").write_text(page, encoding="utf-8")
         curves(drawn, fresh / "growth.png")
 

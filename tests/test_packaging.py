@@ -40,6 +40,8 @@ def test_the_wheel_holds_the_packages_and_their_data(wheel: Path) -> None:
         "featherdesk/__init__.py",
         "featherdesk/agent/engine.py",
         "featherdesk/agent/prior.json",
+        "featherdesk/agent/report.css",
+        "featherdesk/compress/page.css",
         "featherdesk/agent/out_of_scope.jsonl",
         "featherdesk/models/catalog.toml",
         "featherdesk/models/sample/bot.toml",
