@@ -111,13 +111,15 @@ def isotonic(x: Vector, y: Vector, weight: Vector) -> Vector:
 def draw(curves: Sequence[tuple[str, Curve, float]], folder: Path) -> None:
     """Write risk-coverage.html (it opens offline), and .png where matplotlib is installed.
 
-    Each curve comes with a name and the threshold that was chosen.
+    Each curve comes with a name and the threshold that was chosen. Where no threshold could be
+    tried there is no picture, and the page says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_svg(name, curve, chosen) for name, curve, chosen in curves if curve.thresholds]
-    page = _PAGE.format(body="\n".join(parts))
-    (folder / "risk-coverage.html").write_text(page, encoding="utf-8")
-    _png([c for c in curves if c[1].thresholds], folder / "risk-coverage.png")
+    drawn = [one for one in curves if one[1].thresholds]
+    body = "\n".join(_svg(*one) for one in drawn) or "<p>Too few questions to draw a curve.</p>"
+    (folder / "risk-coverage.html").write_text(_PAGE.format(body=body), encoding="utf-8")
+    if drawn:
+        _png(drawn, folder / "risk-coverage.png")
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">

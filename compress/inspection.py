@@ -5,6 +5,7 @@ Reads the files of two bot folders and compares them. Loads no model.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,27 @@ def _generators(parent: Path, artefact: Path) -> list[str]:
         tokenizers = [Tokenizer.from_file(str(f / "tokenizer.json")) for f in (parent, artefact)]
     except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
         raise ArtifactError(f"a tokenizer.json of {parent} or {artefact}: {error}") from None
+    lost = _lost_marks(tokenizers)
     checks = (
-        _ends(parent, artefact, tokenizers),
-        _marks(tokenizers),
+        _marks(lost),
         _template(parent, artefact),
+        _ends(parent, artefact, tokenizers, lost),
         _parity(artefact),
     )
     return [reason for reason in checks if reason]
 
 
-def _ends(parent: Path, artefact: Path, tokenizers: list[Tokenizer]) -> str:
-    """The texts that end a turn: ids may differ, since a vocabulary may be cut."""
+def _ends(parent: Path, artefact: Path, tokenizers: list[Tokenizer], lost: Sequence[str]) -> str:
+    """The texts that end a turn: ids may differ, since a vocabulary may be cut.
+
+    Where the parent's end is a mark that this tokenizer does not know, the template is at fault.
+    """
     texts = []
     for folder, tokenizer in zip((parent, artefact), tokenizers, strict=True):
         end = _model(folder).get("eos_token_id", [])
         ids = end if isinstance(end, list) else [end]
         texts.append({str(tokenizer.id_to_token(int(name))) for name in ids})
-    if texts[0] == texts[1]:
+    if texts[0] == texts[1] or texts[0] <= set(lost):
         return ""
     shown = [", ".join(map(repr, sorted(text))) for text in texts]
     return f"wrong end token: its turns end with {shown[1]}, the parent's with {shown[0]}"
@@ -86,19 +91,20 @@ def _model(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} cannot be read ({error}); export the generator anew") from None
 
 
-def _marks(tokenizers: list[Tokenizer]) -> str:
-    """The marks of the template must be one token each where they are for the parent."""
+def _lost_marks(tokenizers: list[Tokenizer]) -> list[str]:
+    """The marks of the template that are one token for the parent, and text for the other."""
     marks = sorted({*re.findall(r"<\|\w+\|>", "".join(render((), "").texts)), END_OF_TURN})
     before, after = (
         [len(tokenizer.encode(mark, add_special_tokens=False).ids) for mark in marks]
         for tokenizer in tokenizers
     )
-    lost = [m for m, old, new in zip(marks, before, after, strict=True) if old == 1 != new]
-    return (
-        f"wrong chat template: its tokenizer reads {', '.join(lost)} as text, not as a mark"
-        if lost
-        else ""
-    )
+    return [m for m, old, new in zip(marks, before, after, strict=True) if old == 1 != new]
+
+
+def _marks(lost: Sequence[str]) -> str:
+    if not lost:
+        return ""
+    return f"wrong chat template: its tokenizer reads {', '.join(lost)} as text, not as a mark"
 
 
 def _template(parent: Path, artefact: Path) -> str:

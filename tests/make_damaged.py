@@ -1,6 +1,6 @@
 """Damages a bot on purpose, in four ways, for the gate to refuse.
 
-    python tests/make_damaged.py BOT OUT
+    python tests/make_damaged.py BOT OUT [--layer 12]
 
 OUT holds a bot folder each: `zeroed` (a layer that adds nothing), `template` (the marks of the
 chat template are other ones), `end` (another end token), `scrambled` (the int4 scales of one layer in
@@ -20,21 +20,20 @@ from featherdesk.compress.compression import bot_with
 from numpy.typing import NDArray
 from onnx import external_data_helper, numpy_helper
 
-LAYER = 12
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def change_scales(generator: Path, change: Change) -> None:
+def change_scales(generator: Path, layer: int, change: Change) -> None:
     """Change the scales of every int4 matrix of one layer."""
     path = generator / "model.onnx"
     model = onnx.load(str(path), load_external_data=False)
     names = {
         node.input[2]
         for node in model.graph.node
-        if node.op_type == "MatMulNBits" and f"/layers.{LAYER}/" in node.name
+        if node.op_type == "MatMulNBits" and f"/layers.{layer}/" in node.name
     }
     if not names:
-        raise SystemExit(f"{path} has no int4 matrices in layer {LAYER}")
+        raise SystemExit(f"{path} has no int4 matrices in layer {layer}")
     for tensor in model.graph.initializer:
         if tensor.name in names:
             inside = tensor.data_location != onnx.TensorProto.EXTERNAL
@@ -47,16 +46,16 @@ def change_scales(generator: Path, change: Change) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def zeroed(generator: Path) -> None:
-    change_scales(generator, np.zeros_like)
+def zeroed(generator: Path, layer: int) -> None:
+    change_scales(generator, layer, np.zeros_like)
 
 
-def scrambled(generator: Path) -> None:
+def scrambled(generator: Path, layer: int) -> None:
     shuffle = np.random.default_rng(3).permutation
-    change_scales(generator, lambda scales: shuffle(scales.ravel()).reshape(scales.shape))
+    change_scales(generator, layer, lambda scales: shuffle(scales.ravel()).reshape(scales.shape))
 
 
-def template(generator: Path) -> None:
+def template(generator: Path, _: int) -> None:
     """As if it had been exported with another model's template: its marks are known, ours are not."""
     for name in ("tokenizer.json", "chat_template.jinja"):
         path = generator / name
@@ -67,7 +66,7 @@ def template(generator: Path) -> None:
         path.write_text(told, encoding="utf-8")
 
 
-def end(generator: Path) -> None:
+def end(generator: Path, _: int) -> None:
     path = generator / "genai_config.json"
     told = json.loads(path.read_text(encoding="utf-8"))
     told["model"]["eos_token_id"] = 0
@@ -77,12 +76,13 @@ def end(generator: Path) -> None:
 @click.command()
 @click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("out", type=click.Path(path_type=Path))
-def main(bot: Path, out: Path) -> None:
+@click.option("--layer", type=click.IntRange(0), default=12, show_default=True)
+def main(bot: Path, out: Path, *, layer: int) -> None:
     """Write the four damaged bots."""
     for damage in (zeroed, template, end, scrambled):
         scratch = out / f".{damage.__name__}"
         shutil.copytree(bot / "generator", scratch)
-        damage(scratch)
+        damage(scratch, layer)
         bot_with(bot, scratch, out / damage.__name__)
         shutil.rmtree(scratch)
         click.echo(out / damage.__name__)

@@ -61,3 +61,10 @@ def test_questions_asked_in_an_entrys_own_words_share_the_traffic() -> None:
     assert alone.threshold(0.02) is None
     assert both.threshold(0.02) == 0.95
     assert both.covered(0.02) == pytest.approx(0.5)
+
+
+def test_a_curve_without_questions_is_said_to_be_none(tmp_path: Path) -> None:
+    draw([("Latin", Curve(), 0.5)], tmp_path)
+    page = (tmp_path / "risk-coverage.html").read_text(encoding="utf-8")
+    assert "Too few questions to draw a curve" in page
+    assert not (tmp_path / "risk-coverage.png").exists()

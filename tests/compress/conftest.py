@@ -64,6 +64,30 @@ def talkative(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def roomy(talkative: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The talkative llama with places enough for a whole prompt in bytes, and a chat template."""
+    import json
+    import shutil
+
+    folder = tmp_path_factory.mktemp("roomy") / "model"
+    shutil.copytree(talkative, folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "max_position_embeddings": 4096}))
+    (folder / "chat_template.jinja").write_text("<|im_start|>user\n{{ text }}<|im_end|>\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shop_bot(roomy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bot folder of a small shop that serves the roomy llama in int4, without an adapter."""
+    from featherdesk.compress.export import Quantization, export
+
+    folder = tmp_path_factory.mktemp("shop")
+    export(roomy, folder / "generator", Quantization())
+    return bot_of(roomy, folder / "generator", folder / "bot")
+
+
+@pytest.fixture(scope="session")
 def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter of the tiny llama whose matrices are random: it changes every answer."""
     import torch
@@ -103,6 +127,51 @@ def trimmed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = Task(worded, material, folder / "scratch", progress=False)
     TrimVocabulary(len(letters) + 2).run(worded, folder / "model", task)
     return folder / "model"
+
+
+SHOP = (
+    ("delivery", "How long does delivery take?", "Delivery takes 3 days and costs £4.95."),
+    ("worn", "Can I return worn boots?", "No, worn boots cannot be returned."),
+    ("pay", "How can I pay?", "We accept Visa, Mastercard and PayPal."),
+    ("hours", "When is the York store open?", "The York store opens at 9:30."),
+)
+
+
+def bot_of(base: Path, generator: Path, folder: Path) -> Path:
+    """A bot folder over four entries; words alone find them, so that no encoder is needed."""
+    import shutil
+
+    from featherdesk.agent.artifacts import Manifest, seal
+    from featherdesk.agent.calibration import calibrate
+    from featherdesk.agent.encoder import WordsOnly
+    from featherdesk.agent.index import Index
+    from featherdesk.agent.prompt import contract_hash
+    from featherdesk.agent.types import Entry
+
+    entries = [Entry(*told, (told[1].lower().rstrip("?"),)) for told in SHOP]
+    index = Index.build(entries, WordsOnly())
+    index.save(folder / "knowledge")
+    calibrate(index, writes=("en",)).save(folder / "knowledge" / "calibration.json")
+    shutil.copytree(generator, folder / "generator")
+    (folder / "encoder").mkdir()
+    (folder / "bot.toml").write_text(
+        '[bot]\nname = "Shop"\nfaq = ["faq.csv"]\n'
+        f'[generation]\nbase = "{base}"\nadapter = ""\nthreads = 1\nmax_tokens = 8\n'
+    )
+    told = Manifest(
+        name="Shop",
+        base=str(base),
+        base_sha256="",
+        adapter="none",
+        prompt_contract=contract_hash(),
+        writes=("en",),
+        encoder=WordsOnly.id,
+        entries=len(entries),
+        languages=("en",),
+        refusal=0.5,
+    )
+    seal(folder, told)
+    return folder
 
 
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "smollm3")

@@ -298,17 +298,22 @@ def _greedy(generator: OnnxGenerator, ids: Sequence[int], count: int) -> list[in
     return [step.token for step in steps]
 
 
-@pytest.mark.parametrize("plan", [Quantization("fp32", kv="int8"), Quantization(kv="int8")])
-def test_keys_and_values_in_a_byte_each_decode_as_in_one_pass(
-    plan: Quantization, tiny: Path, tmp_path: Path
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_keys_and_values_in_a_byte_each_say_what_whole_ones_do(
+    precision: str, talkative: Path, tmp_path: Path
 ) -> None:
-    export(tiny, tmp_path / "g", plan)
-    generator = OnnxGenerator(tmp_path / "g", 1)
+    """Rounding moves a near tie at times, so that tokens are compared behind the same text."""
+    export(talkative, tmp_path / "whole", Quantization(precision))
+    export(talkative, tmp_path / "g", Quantization(precision, kv="int8"))
+    whole, generator = (OnnxGenerator(tmp_path / name, 1) for name in ("whole", "g"))
     assert generator._decoder._dtype is np.int8
     ids = generator.encode("How long does delivery take?")
-    found = _greedy(generator, ids, 16)
-    whole = generator.logits([*ids, *found])
-    assert found == whole.argmax(-1)[len(ids) - 1 : len(ids) - 1 + len(found)].tolist()
+    found = _greedy(generator, ids, 24)
+    assert len(set(found)) > 8  # it wanders: a kept key in the wrong place would show
+    told, wanted = (one.logits([*ids, *found])[len(ids) - 1 : -1] for one in (generator, whole))
+    assert found == told.argmax(-1).tolist()  # token by token as in one pass
+    assert (told.argmax(-1) == wanted.argmax(-1)).mean() > 0.8
+    assert np.abs(told - wanted).mean() < 0.04 * wanted.std()
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])

@@ -1,0 +1,122 @@
+"""Keys and values of a bot's entries, written by `build` and by a compression, and served."""
+
+import json
+import shutil
+from itertools import product
+from pathlib import Path
+
+import pytest
+from featherdesk.agent.artifacts import Manifest, verify
+from featherdesk.agent.blocks import block_key
+from featherdesk.agent.build import build
+from featherdesk.agent.engine import Agent
+from featherdesk.agent.generators import generator_folder
+from featherdesk.agent.prefill import FOLDER, budget_of
+from featherdesk.agent.prompt import contract_hash, render
+from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.compress.compression import bot_with
+from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.model import merge
+from featherdesk.compress.trial import entries_of
+
+SYLLABLES = ("bo", "ka", "ti", "mu", "re", "so", "la")
+NAMES = [(n, f"{one}{two}n") for n, (one, two) in enumerate(product(SYLLABLES, SYLLABLES))]
+TOML = """[bot]
+faq = ["faq.csv"]
+[retrieval]
+encoder = "none"
+reranker = "none"
+[generation]
+base = "{base}"
+adapter = "{adapter}"
+threads = 1
+max_tokens = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def bot(tiny: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bot built with an adapter that reads entries one by one; more entries than there is room
+    for."""
+    folder = tmp_path_factory.mktemp("built")
+    base, taught = (shutil.copytree(tiny, folder / "base"), shutil.copytree(adapter, folder / "a"))
+    told = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**told, "max_position_embeddings": 4096}))
+    card = {"name": "shopkeeper", "blocks": True, "prompt_contract": contract_hash()}
+    (taught / "card.json").write_text(json.dumps(card))
+    more = "So it is. " * 9
+    rows = [f"What costs the {name}?,The {name} costs {9 * n} euros. {more}" for n, name in NAMES]
+    (folder / "faq.csv").write_text("\n".join(["question,answer", *rows]))
+    (folder / "bot.toml").write_text(TOML.format(base=base, adapter=taught))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATHERDESK_HOME", str(folder / "home"))
+        merge(base, taught, folder / "merged")
+        export(folder / "merged", generator_folder(str(base), taught), Quantization("fp32"))
+        build(folder / "bot.toml", quick=True)
+    return folder / "bot"
+
+
+def _kept(bot: Path) -> tuple[dict[str, object], int, int]:
+    """The index of the blocks, their bytes, and those of the generator."""
+    index = json.loads((bot / FOLDER / "blocks.json").read_text())
+    size = (bot / FOLDER / "blocks.bin").stat().st_size
+    return index, size, sum(path.stat().st_size for path in (bot / "generator").iterdir())
+
+
+def _largest(bot: Path) -> int:
+    generator = OnnxGenerator(bot / "generator", 1)
+    texts = [render([entry], "").entries[0] for entry in entries_of(bot).values()]
+    return generator.block(generator.encode(max(texts, key=len))).size
+
+
+def test_a_build_keeps_as_much_as_the_generator_takes(bot: Path) -> None:
+    manifest = Manifest.load(bot)
+    assert manifest.blocks
+    verify(bot, manifest)
+    index, size, generator = _kept(bot)
+    assert budget_of(bot, -1.0) == generator
+    assert 1 < len(index) < 1 + len(NAMES)  # the system line, and not every entry
+    assert generator - _largest(bot) < size <= generator
+
+
+def test_what_was_kept_is_what_a_prompt_of_the_served_bot_asks_for(bot: Path) -> None:
+    agent = Agent.load(bot)
+    generator = agent.generator
+    assert isinstance(generator, OnnxGenerator)
+    store = generator.store
+    assert store is not None
+    index, entries = _kept(bot)[0], agent.router.index.entries
+    assert len(store) == len(index)
+    keys = {e.id: block_key(generator.encode(render([e], "").entries[0])) for e in entries}
+    stored = [e for e in entries if keys[e.id] in index]
+    assert len(stored) == len(index) - 1  # the system line
+    prompt = [generator.encode(text) for text in render(stored[-2:], "what costs it?").texts]
+    generator.first([t for ids in prompt for t in ids], [0], [len(ids) for ids in prompt[:-1]])
+    assert (store.hits, store.misses) == (3, 0)  # the system line and both entries
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_another_generator_reads_the_entries_anew(
+    precision: str, bot: Path, tmp_path: Path
+) -> None:
+    export(bot.parent / "merged", tmp_path / "g", Quantization(precision))
+    bot_with(bot, tmp_path / "g", tmp_path / "out")
+    verify(tmp_path / "out", Manifest.load(tmp_path / "out"))
+    index, size, generator = _kept(tmp_path / "out")
+    before = _kept(bot)
+    assert size <= generator == budget_of(tmp_path / "out", -1.0)
+    same = (bot / FOLDER / "blocks.bin", tmp_path / "out" / FOLDER / "blocks.bin")
+    if precision == "fp32":  # the same model: the same blocks
+        assert (index, same[0].read_bytes()) == (before[0], same[1].read_bytes())
+    else:  # a smaller one has room for fewer, and sees others
+        assert 1 < len(index) < len(before[0])
+        assert same[0].read_bytes()[:size] != same[1].read_bytes()
+
+
+def test_no_room_is_no_folder(bot: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(bot, tmp_path / "bot")
+    with (source / "bot.toml").open("a") as file:
+        file.write("stored_mb = 0\n")
+    bot_with(source, bot / "generator", tmp_path / "out")
+    assert not (tmp_path / "out" / FOLDER).exists()
+    assert Agent.load(tmp_path / "out").reply("What costs the katin?").text
