@@ -125,9 +125,9 @@ def _ratios(run: Outcome) -> str:
     )
 
 
-def _row(one: Compared, value: Ratio, wanted: float | None) -> Interval:
-    judged = one.group == LLAMA and one.ours in ("served", "runtime")
-    bar = wanted if judged else None
+def _row(one: Compared, value: Ratio, bar: float | None) -> Interval:
+    if one.group != LLAMA or one.ours not in ("served", "runtime"):
+        bar = None
     limit = 1.0 if bar is None else bar
     tone = "good" if value.low >= limit else "bad" if value.high < limit else "open"
     name, told = f"{one.ours} / {one.group}", f"{value.value:.2f}×"
