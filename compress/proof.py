@@ -25,6 +25,7 @@ from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
 from .material import shipped_material
 from .measure import answers_of, compare, size_mb
+from .noninferiority import QUESTIONS
 from .recalibrate import recalibrate
 from .recipe import Recipe
 from .report import Change, RunReport, Stage, change_of, write_report
@@ -33,6 +34,7 @@ from .trial import Trial, entries_of, make_trial, shipped_rewordings
 
 __all__ = ["Proof", "prove"]
 
+PAIRS = 300
 Damage = dict[str, dict[str, dict[str, float]]]
 
 
@@ -161,7 +163,8 @@ def _label(step: Done) -> str:
 
 
 def _trial(parent: Path, tests: Sequence[Path]) -> Trial:
-    return make_trial(tests, entries_of(parent), shipped_rewordings(), questions=1500, pairs=300)
+    known = entries_of(parent)
+    return make_trial(tests, known, shipped_rewordings(), questions=QUESTIONS, pairs=PAIRS)
 
 
 def _fetched_mb(base: str) -> float:
