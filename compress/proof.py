@@ -21,9 +21,9 @@ from .damage import GROUPS, damage_map
 from .destination import PARITY
 from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
+from .kept import Kept
 from .material import shipped_material
-from .measure import answers_of, compare, size_mb
-from .recalibrate import recalibrate
+from .measure import answers_of, size_mb
 from .recipe import Recipe
 from .report import Change, RunReport, Stage, change_of, write_report
 from .steps import Done, Notify, identity_of
@@ -55,6 +55,9 @@ def prove(
 ) -> Proof:
     """Measure every step beside the whole model, calibrate and judge a bot, write the report.
 
+    What was measured and fitted is kept in `work`: with the same steps, rows and questions it is
+    not done again after an interruption, or when the gate could not decide.
+
     `tests` are test files for the gate; `dev` is one that thresholds may be fitted on.
 
     Raises:
@@ -66,15 +69,14 @@ def prove(
     whole = _exported(done.subject.parent, work, Quantization(precision="fp32"))
     unpruned = _exported(done.subject.parent, work, Quantization())
     folders, notes = _generators(done.steps, plan)
-    notify(f"measuring {len(folders) + 2} generators, {questions} questions each")
-    found = compare([whole, unpruned, *folders.values()], rows, questions=questions)
+    kept = Kept(work, notify)
+    found = kept.compare([whole, unpruned, *folders.values()], rows, questions=questions)
     measured = dict(zip(folders, found[2:], strict=True))
     answers = {name: answers_of(one, rows) for name, one in measured.items()}
     before = answers_of(found[0], rows)
     judgement, trial = None, None
     if done.subject.bot is not None:
-        notify("fitting the thresholds again")
-        recalibrate(done.folder, dev=dev)
+        kept.recalibrate(done.folder, dev)
         if tests:
             parent = work / "parent-bot"
             bot_with(done.subject.bot, whole, parent)
