@@ -38,6 +38,7 @@ from .reranker import RERANKER, CrossEncoder
 from .risk import Curve, draw
 from .skillset import open_skills, skill_entries
 from .stages import BotConfig
+from .swap import restore
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -83,6 +84,7 @@ def build(
     began = time.monotonic()
     config = load_config(config_path)
     out = out or config_path.parent / "bot"
+    restore(out)
     if start is not None and start not in STEPS:
         raise ConfigError(f"--from {start}: no such step; steps are {', '.join(STEPS)}")
     entries = _entries(config_path, config)
@@ -175,6 +177,7 @@ def _adapter(
     if not config.generation.writes:
         return None
     trained = config_path.parent / "adapter"
+    restore(trained)
     if finetune and start in {None, "finetune"}:
         steps.notify("finetune: training on this FAQ")
         work = steps.work / "adapter"

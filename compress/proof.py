@@ -15,6 +15,7 @@ from pathlib import Path
 from ..agent.catalog import catalog, local_folder
 from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
+from ..agent.swap import clear
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
 from .damage import GROUPS, damage_map
@@ -134,6 +135,7 @@ def _once(model: Path, place: Path, plan: Quantization) -> Path:
     except (OSError, ValueError, KeyError):
         found = None
     if found != wanted:
+        clear(place)
         export(model, place, plan)
     return place
 

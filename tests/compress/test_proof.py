@@ -84,6 +84,7 @@ def test_an_export_that_was_killed_is_not_taken_for_a_finished_one(
         assert _block_size(place) == before
         OnnxGenerator(place, 1)
     module._once(tiny, place, wanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["measured"]
     assert _block_size(place) == wanted.block_size
     OnnxGenerator(place, 1)
 
