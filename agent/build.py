@@ -97,24 +97,15 @@ def build(
     skills = skill_entries(open_skills(config.skills, config_path.parent.resolve()), entries)
     told = [*entries, *skills]
     index, calibration = _index(config_path.parent, config, told, steps, out)
-    limits = _main(calibration)
-    share = None
     with atomic_folder(out) as folder:
         _fill(folder, config_path, work, generator, calibration)
         if classifier := _classifier(config_path.parent, config):
             place(classifier, folder / "classifier")
         draw(_curves(calibration), folder / "report")
-        told_manifest = _manifest(config, calibration, adapter, entries)
-        if told_manifest.blocks:
-            notify("reading the entries once")
-            room = config.generation.stored_mb
-            write_blocks(folder, index.entries, config.generation.writes, room)
-        manifest = seal(folder, told_manifest)
-        if not quick:
-            share = _self_test(folder, notify)
-            measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
-            seal(folder, replace(manifest, steps=(measured,)))
+        manifest = _manifest(config, calibration, adapter, entries)
+        manifest, share = _sealed(folder, manifest, index, config, notify, quick=quick)
     shutil.rmtree(work, ignore_errors=True)
+    limits = _main(calibration)
     return Built(
         str(out),
         len(entries),
@@ -127,6 +118,28 @@ def build(
         share,
         round(time.monotonic() - began, 1),
     )
+
+
+def _sealed(
+    folder: Path,
+    manifest: Manifest,
+    index: Index,
+    config: BotConfig,
+    notify: Notify,
+    *,
+    quick: bool,
+) -> tuple[Manifest, float | None]:
+    """Read the entries once where the model can, seal the bot, and let it take its self-test."""
+    if manifest.blocks:
+        notify("reading the entries once")
+        room = config.generation.stored_mb
+        write_blocks(folder, index.entries, config.generation.writes, room)
+    sealed = seal(folder, manifest)
+    if quick:
+        return sealed, None
+    share = _self_test(folder, notify)
+    measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
+    return seal(folder, replace(sealed, steps=(measured,))), share
 
 
 def _entries(config_path: Path, config: BotConfig) -> list[Entry]:

@@ -75,14 +75,7 @@ def prove(
     measured = dict(zip(folders, found[2:], strict=True))
     answers = {name: answers_of(one, rows) for name, one in measured.items()}
     before = answers_of(found[0], rows)
-    judgement, trial = None, None
-    if done.subject.bot is not None:
-        kept.recalibrate(done.folder, dev)
-        if tests:
-            parent = work / "parent-bot"
-            bot_with(done.subject.bot, whole, parent)
-            trial = _trial(parent, tests)
-            judgement = run_gate(parent, done.folder, trial, recipe.margins)
+    judgement, trial = _judged(done, recipe, work, whole, kept, tests, dev)
     run = RunReport(
         name=done.folder.name,
         model=str(done.subject.bot or done.subject.parent),
@@ -105,6 +98,28 @@ def prove(
     if judgement is not None:
         store(done.folder, judgement, trial)
     return Proof(run, judgement)
+
+
+def _judged(
+    done: Compressed,
+    recipe: Recipe,
+    work: Path,
+    whole: Path,
+    kept: Kept,
+    tests: Sequence[Path],
+    dev: Path | None,
+) -> tuple[Judgement | None, Trial | None]:
+    """Calibrate a bot and let the gate judge it against one that answers with `whole`; neither a
+    judgement nor a trial where there is no bot or no test."""
+    if done.subject.bot is None:
+        return None, None
+    kept.recalibrate(done.folder, dev)
+    if not tests:
+        return None, None
+    parent = work / "parent-bot"
+    bot_with(done.subject.bot, whole, parent)
+    trial = _trial(parent, tests)
+    return run_gate(parent, done.folder, trial, recipe.margins), trial
 
 
 def _write_beside(folder: Path, run: RunReport) -> None:
