@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArtifactError, FeatherdeskError
+from .swap import drop, hold, put, restore
 
 __all__ = [
     "SCHEMA",
     "Manifest",
     "atomic_folder",
     "cache_root",
+    "is_bot",
     "place",
     "seal",
     "sha256_of",
@@ -67,6 +68,7 @@ class Manifest:
             ArtifactError: it is missing, unreadable or of another schema.
         """
         path = folder / "manifest.json"
+        restore(folder)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data.get("schema") != SCHEMA:
@@ -83,6 +85,12 @@ class Manifest:
             ) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}); build anew") from None
+
+
+def is_bot(folder: Path) -> bool:
+    """Whether a folder is one of a bot."""
+    restore(folder)
+    return (folder / "manifest.json").exists()
 
 
 def sha256_of(path: Path) -> str:
@@ -140,27 +148,22 @@ def cache_root() -> Path:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A new folder that takes the place of `target` when the block ends well, else vanishes.
 
+    Killed at any moment, it leaves the old folder or the new one; see `swap`.
+
     Raises:
         FeatherdeskError: the disk is full or the place cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        fresh = hold(target)
     except OSError as error:
         raise FeatherdeskError(
             f"{target} cannot be written: {error.strerror}; see to its permissions or choose "
             "another place"
         ) from None
-    fresh.chmod(0o755)
     try:
         yield fresh
-        old = None
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            os.replace(target, old / "was")
-        os.replace(fresh, target)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        put(fresh, target)
     except OSError as error:
         file = f" ({error.filename})" if error.filename else ""
         raise FeatherdeskError(
@@ -168,7 +171,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             "same command again"
         ) from None
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        drop(fresh, target)
 
 
 def place(source: Path, target: Path) -> None:

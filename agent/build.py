@@ -39,6 +39,7 @@ from .reranker import RERANKER, CrossEncoder
 from .risk import Curve, draw
 from .skillset import open_skills, skill_entries
 from .stages import BotConfig
+from .swap import restore
 from .types import Author, Entry, RouteKind
 
 __all__ = ["STEPS", "Built", "build"]
@@ -84,6 +85,7 @@ def build(
     began = time.monotonic()
     config = load_config(config_path)
     out = out or config_path.parent / "bot"
+    restore(out)
     if start is not None and start not in STEPS:
         raise ConfigError(f"--from {start}: no such step; steps are {', '.join(STEPS)}")
     entries = _entries(config_path, config)
@@ -96,25 +98,16 @@ def build(
     skills = skill_entries(open_skills(config.skills, config_path.parent.resolve()), entries)
     told = [*entries, *skills]
     index, calibration = _index(config_path.parent, config, told, steps, out)
-    limits = _main(calibration)
-    share = None
     with atomic_folder(out) as folder:
         _fill(folder, config_path, work, generator, calibration)
         if classifier := _classifier(config_path.parent, config):
             place(classifier, folder / "classifier")
         draw(_curves(calibration), folder / "report")
-        told_manifest = _manifest(config, calibration, adapter, entries)
-        if told_manifest.blocks:
-            notify("reading the entries once")
-            room = config.generation.stored_mb
-            demanded = most_asked_first(index.entries, asked(out, config.storage.url))
-            write_blocks(folder, demanded, config.generation.writes, room)
-        manifest = seal(folder, told_manifest)
-        if not quick:
-            share = _self_test(folder, notify)
-            measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
-            seal(folder, replace(manifest, steps=(measured,)))
+        manifest = _manifest(config, calibration, adapter, entries)
+        told = most_asked_first(index.entries, asked(out, config.storage.url))
+        manifest, share = _sealed(folder, manifest, told, config, notify, quick=quick)
     shutil.rmtree(work, ignore_errors=True)
+    limits = _main(calibration)
     return Built(
         str(out),
         len(entries),
@@ -127,6 +120,28 @@ def build(
         share,
         round(time.monotonic() - began, 1),
     )
+
+
+def _sealed(
+    folder: Path,
+    manifest: Manifest,
+    entries: Sequence[Entry],
+    config: BotConfig,
+    notify: Notify,
+    *,
+    quick: bool,
+) -> tuple[Manifest, float | None]:
+    """Read the entries once where the model can, seal the bot, and let it take its self-test."""
+    if manifest.blocks:
+        notify("reading the entries once")
+        room = config.generation.stored_mb
+        write_blocks(folder, entries, config.generation.writes, room)
+    sealed = seal(folder, manifest)
+    if quick:
+        return sealed, None
+    share = _self_test(folder, notify)
+    measured = {"self_test": {"model_share": share, "questions": _SELF_TEST}}
+    return seal(folder, replace(sealed, steps=(measured,))), share
 
 
 def _entries(config_path: Path, config: BotConfig) -> list[Entry]:
@@ -177,6 +192,7 @@ def _adapter(
     if not config.generation.writes:
         return None
     trained = config_path.parent / "adapter"
+    restore(trained)
     if finetune and start in {None, "finetune"}:
         steps.notify("finetune: training on this FAQ")
         work = steps.work / "adapter"

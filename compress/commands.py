@@ -4,10 +4,15 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..agent.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from .dataset import Row
+    from .methods import TrainingConfig
 
 __all__ = ["classify", "export", "finetune"]
 
@@ -92,10 +97,7 @@ def finetune(
     sentence encoder as --base its layers are trained to find the entries of the rows.
     """
     needs_train()
-    from ..agent.generators import adapter_folder
     from . import dataset
-    from .assemble import assemble_base
-    from .finetune import finetune as run
     from .methods import Method, TrainingConfig
 
     if _is_encoder(base) and source.suffix != ".toml":
@@ -121,6 +123,24 @@ def finetune(
         base, start_from, config, rows = _of_bot(source, config)
     else:
         rows = list(dataset.load(source))
+    _train(rows, validation, base, out, config, start_from, seed)
+
+
+def _train(
+    rows: "list[Row]",
+    validation: Path | None,
+    base: str,
+    out: Path,
+    config: "TrainingConfig",
+    start_from: str,
+    seed: int,
+) -> None:
+    """Train an adapter on rows, write its card, and print what came of it."""
+    from ..agent.generators import adapter_folder
+    from . import dataset
+    from .assemble import assemble_base
+    from .finetune import finetune as run
+
     start = adapter_folder(start_from)
     training, held = dataset.split(rows, 0.05, seed)
     if validation is not None:
@@ -150,7 +170,7 @@ def _finetune_encoder(
     click.echo(json.dumps(told))
 
 
-def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, TrainingConfig, list[Row]]":  # type: ignore[name-defined] # noqa: F821
+def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, TrainingConfig, list[Row]]":
     """Base, adapter, settings and rows for the FAQ of a bot.toml."""
     from ..agent.config import load_config
     from ..agent.ingest import read_faq

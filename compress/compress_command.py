@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..agent.artifacts import is_bot
 from ..agent.errors import ConfigError, GateError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _check_tests(model: str, data: tuple[Path, ...], dev: Path | None) -> None:
     from .trial import check_tests, entries_of
 
     bot = Path(model).expanduser()
-    if not (bot / "manifest.json").exists():
+    if not is_bot(bot):
         raise ConfigError(f"{model} is no bot folder: only a bot is asked --data and --dev")
     check_tests(data, dev, entries_of(bot), say)
 

@@ -16,6 +16,7 @@ from ..agent.catalog import catalog, local_folder
 from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
 from ..agent.prefill import FOLDER
+from ..agent.swap import clear
 from ..agent.types import Entry
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
@@ -23,10 +24,10 @@ from .damage import GROUPS, damage_map
 from .destination import PARITY
 from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
+from .kept import Kept
 from .material import shipped_material
-from .measure import answers_of, compare, size_mb
+from .measure import answers_of, size_mb
 from .noninferiority import QUESTIONS
-from .recalibrate import recalibrate
 from .recipe import Recipe
 from .report import Change, RunReport, Stage, change_of, write_report
 from .steps import Done, Notify, identity_of
@@ -59,6 +60,9 @@ def prove(
 ) -> Proof:
     """Measure every step beside the whole model, calibrate and judge a bot, write the report.
 
+    What was measured and fitted is kept in `work`: with the same steps, rows and questions it is
+    not done again after an interruption, or when the gate could not decide.
+
     `tests` are test files for the gate; `dev` is one that thresholds may be fitted on.
 
     Raises:
@@ -70,22 +74,13 @@ def prove(
     whole = _exported(done.subject.parent, work, Quantization(precision="fp32"))
     unpruned = _exported(done.subject.parent, work, Quantization())
     folders, notes = _generators(done.steps, plan)
-    notify(f"measuring {len(folders) + 2} generators, {questions} questions each")
-    found = compare(
-        [whole, unpruned, *folders.values()], rows, questions=questions, command=command
-    )
+    kept = Kept(work, notify)
+    generators = [whole, unpruned, *folders.values()]
+    found = kept.compare(generators, rows, questions=questions, command=command)
     measured = dict(zip(folders, found[2:], strict=True))
     answers = {name: answers_of(one, rows) for name, one in measured.items()}
     before = answers_of(found[0], rows)
-    judgement, trial = None, None
-    if done.subject.bot is not None:
-        notify("fitting the thresholds again")
-        recalibrate(done.folder, dev=dev)
-        if tests:
-            parent = work / "parent-bot"
-            bot_with(done.subject.bot, whole, parent)
-            trial = _trial(parent, tests)
-            judgement = run_gate(parent, done.folder, trial, recipe.margins)
+    judgement, trial = _judged(done, recipe, work, whole, kept, tests, dev)
     run = RunReport(
         name=done.folder.name,
         model=str(done.subject.bot or done.subject.parent),
@@ -108,6 +103,28 @@ def prove(
     if judgement is not None:
         store(done.folder, judgement, trial)
     return Proof(run, judgement)
+
+
+def _judged(
+    done: Compressed,
+    recipe: Recipe,
+    work: Path,
+    whole: Path,
+    kept: Kept,
+    tests: Sequence[Path],
+    dev: Path | None,
+) -> tuple[Judgement | None, Trial | None]:
+    """Calibrate a bot and let the gate judge it against one that answers with `whole`; neither a
+    judgement nor a trial where there is no bot or no test."""
+    if done.subject.bot is None:
+        return None, None
+    kept.recalibrate(done.folder, dev)
+    if not tests:
+        return None, None
+    parent = work / "parent-bot"
+    bot_with(done.subject.bot, whole, parent)
+    trial = _trial(parent, tests)
+    return run_gate(parent, done.folder, trial, recipe.margins), trial
 
 
 def _write_beside(folder: Path, run: RunReport) -> None:
@@ -138,6 +155,7 @@ def _once(model: Path, place: Path, plan: Quantization) -> Path:
     except (OSError, ValueError, KeyError):
         found = None
     if found != wanted:
+        clear(place)
         export(model, place, plan)
     return place
 

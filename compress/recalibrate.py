@@ -14,7 +14,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -25,6 +25,7 @@ import click
 
 from ..agent.artifacts import Manifest
 from ..agent.blocks import BlockStore
+from ..agent.calibration import Calibration
 from ..agent.engine import Agent
 from ..agent.errors import FeatherdeskError, GenerationError
 from ..agent.evaluate import Case, facts_present, load_cases
@@ -42,7 +43,16 @@ from .augment import noisy
 from .corpora import load_topics, split_topics, told_entry
 from .refusal import Asked, fit_refusal
 
-__all__ = ["Probed", "ask_dev", "ask_own", "curve_of", "fitted", "recalibrate", "recalibrated"]
+__all__ = [
+    "Probed",
+    "ask_dev",
+    "ask_own",
+    "curve_of",
+    "fitted",
+    "recalibrate",
+    "recalibrated",
+    "store_thresholds",
+]
 
 KEPT, KEPT_DEV = 0.96, 0.97
 """The share of questions found right that the model must not refuse."""
@@ -232,18 +242,14 @@ def recalibrated(
         FeatherdeskError: bot, generator or dev file cannot be read.
     """
     agent = Agent.load(bot, generate=False)
-    told, _ = _measured(agent, _opened(agent, generator), seed, dev)
-    return told
+    return _measured(agent, _opened(agent, generator), seed, dev)
 
 
-def _measured(
-    agent: Agent, generator: Generator, seed: int, dev: Path | None
-) -> tuple[dict[str, Any], Curve]:
+def _measured(agent: Agent, generator: Generator, seed: int, dev: Path | None) -> dict[str, Any]:
     probed = ask_dev(agent, generator, dev) if dev else ask_own(agent, generator, seed)
     told = fitted(probed, KEPT_DEV if dev else KEPT, agent.manifest)
     curve, (coverage, risk) = curve_of(probed, told["refusal"], told["refusal_slope"])
-    told |= {"coverage": coverage, "risk": risk, "curve": asdict(curve)}
-    return told, curve
+    return told | {"coverage": coverage, "risk": risk, "curve": asdict(curve)}
 
 
 def recalibrate(
@@ -265,9 +271,21 @@ def recalibrate(
         raise FeatherdeskError(f"{bot} has no generator: there is nothing to calibrate")
     opened = generator or bot / "generator"
     opened = _opened(agent, opened) if isinstance(opened, Path) else opened
-    told, curve = _measured(agent, opened, seed, dev)
+    told = _measured(agent, opened, seed, dev)
+    store_thresholds(bot, told)
+    return told
+
+
+def store_thresholds(bot: Path, told: Mapping[str, Any]) -> None:
+    """Store what `recalibrated` has told, or JSON of it: thresholds in the bot's manifest, the
+    curve in its report/.
+
+    Raises:
+        FeatherdeskError: the bot cannot be read or written.
+    """
+    curve = Curve(**{name: tuple(values) for name, values in told["curve"].items()})
     edge = from_odds(-log_odds(told["refusal"]))
-    routed = agent.router.calibration.latin
+    routed = Calibration.load(bot / "knowledge" / "calibration.json").latin
     curves = [
         ("Answers of the model, by how sure it is", curve, edge),
         ("Questions in Latin script", routed.curve, routed.answer),
@@ -287,7 +305,6 @@ def recalibrate(
     with _replacing(bot) as fresh:
         text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
         (fresh / "manifest.json").write_text(text, encoding="utf-8")
-    return told
 
 
 def _opened(agent: Agent, folder: Path) -> OnnxGenerator:

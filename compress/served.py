@@ -29,7 +29,17 @@ from ..agent.progress import track
 from ..agent.types import Author, RouteKind, Turn
 from .tether import tethered
 
-__all__ = ["Asked", "LoadError", "Received", "Replies", "ask_bot", "identity", "serve_command"]
+__all__ = [
+    "Asked",
+    "LoadError",
+    "Received",
+    "Replies",
+    "agent_code",
+    "ask_bot",
+    "identity",
+    "libraries",
+    "serve_command",
+]
 
 _LOADING, _ANSWERING = 240, 180
 """Seconds a server may take to come up, and to answer."""
@@ -137,14 +147,25 @@ def identity(folder: Path) -> str:
         manifest.writes,
         manifest.reranker,
         asdict(load_config(folder / "bot.toml", {**os.environ, **_STILL, **_NO_STORE})),
-        [_version(name) for name in _COMPUTES],
+        libraries(),
     ]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode())
+    for data in agent_code():
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def agent_code() -> Iterator[bytes]:
+    """The files of `agent`, in order: the code that answers."""
     package = files(__package__.rpartition(".")[0]) / "agent"
     for item in sorted(package.iterdir(), key=lambda item: item.name):
         if item.is_file():
-            digest.update(item.read_bytes())
-    return digest.hexdigest()
+            yield item.read_bytes()
+
+
+def libraries(*more: str) -> list[str]:
+    """The versions of the packages that compute, and of `more`."""
+    return [_version(name) for name in (*_COMPUTES, *more)]
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,6 @@ leaves nothing that loads. Knows nothing of what the steps do.
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from ..agent.artifacts import atomic_folder, sha256_of
 from ..agent.errors import FeatherdeskError
 from ..agent.resources import out_of_memory
+from ..agent.swap import clear
 from .material import Material
 
 __all__ = ["Done", "Kind", "Notify", "Step", "Task", "check_fit", "identity_of", "run_steps"]
@@ -142,8 +142,7 @@ def _run(
     from safetensors import SafetensorError  # recipes are read without it
 
     began = time.monotonic()
-    for left in place.parent.glob(f".{place.name}-*"):  # of a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    clear(place)
     with atomic_folder(place) as fresh:
         try:
             measured = dict(step.run(source, fresh / "model", task))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..agent.artifacts import Manifest
+from ..agent.artifacts import Manifest, is_bot
 from ..agent.catalog import local_folder
 from ..agent.errors import ArtifactError, ConfigError
 from ..agent.generators import adapter_folder, card, check_adapter
@@ -56,7 +56,7 @@ def find_subject(
             calibrate with.
     """
     folder = Path(source).expanduser()
-    bot = folder if (folder / "manifest.json").exists() else None
+    bot = folder if is_bot(folder) else None
     chosen = adapter_folder(adapter)
     base = source
     if bot is not None:

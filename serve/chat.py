@@ -20,6 +20,7 @@ from ..agent.types import HandoffReason, Reply, RouteKind
 from .bubbles import Bubble, bubble, reply_bubbles, stored_bubbles
 from .live import LiveBot
 from .render import safe_markdown
+from .widgets import Widgets
 from .words import WORDS, Words, language_of
 
 __all__ = ["create_page"]
@@ -61,95 +62,33 @@ def create_page(bot: LiveBot) -> FastAPI:
 
 
 class _Page:
-    """Widgets and what happens to them."""
+    """What happens to the widgets."""
 
     def __init__(self, bot: LiveBot) -> None:
         self.bot = bot
 
     def lay_out(self, title: str) -> None:
         """Make the widgets."""
-        words = WORDS["en"]
-        with gr.Row(elem_id="top"):
-            gr.Markdown(f"## {safe_markdown(title)}", elem_id="title")
-            self.language = gr.Radio(
-                [("English", "en"), ("中文", "zh")],
-                value="en",
-                label=words.language,
-                show_label=False,
-                container=False,
-                elem_id="language",
-                min_width=230,
-                scale=0,
-            )
-        # A fixed secret: with Gradio's random one a restart of the server forgets every key.
-        self.key = gr.BrowserState(
-            "", storage_key="featherdesk-conversation", secret="featherdesk-conversation"
-        )
-        self.ids = gr.State([])
-        self.chatbot = gr.Chatbot(
-            label=words.chat,
-            show_label=False,
-            elem_id="chat",
-            sanitize_html=True,
-            height="62vh",
-            buttons=["copy"],
-            placeholder=words.greeting.format(name=safe_markdown(title)),
-            layout="bubble",
-            feedback_options=("Like", "Dislike"),
-        )
-        self.choices = gr.Radio([], label=words.choose, visible="hidden", elem_id="choices")
-        with gr.Row(visible=False, elem_id="reason-row") as self.reason_row:
-            self.reason = gr.Textbox(
-                label=words.reason,
-                placeholder=words.reason_hint,
-                scale=4,
-                max_length=400,
-                elem_id="reason",
-            )
-            self.reason_send = gr.Button(words.reason_send, scale=1, min_width=120)
-        with gr.Column(visible=False, elem_id="reach") as self.reach:
-            self.reach_why = gr.Markdown(words.contact_why, elem_id="reach-why")
-            with gr.Row(elem_id="reach-row"):
-                self.reach_at = _field(words.contact, 120, "reach-at")
-                self.reach_note = _field(words.note, 400, "reach-note")
-                self.reach_send = gr.Button(
-                    words.contact_send, scale=1, min_width=100, elem_id="reach-send"
-                )
-        with gr.Row(elem_id="suggestions"):
-            self.suggestions = [
-                gr.Button(text, size="sm", elem_classes="suggestion", min_width=160)
-                for text in self._suggested("en")
-            ]
-        with gr.Row(elem_id="ask"):
-            self.question = gr.Textbox(
-                placeholder=words.placeholder,
-                show_label=False,
-                label=words.placeholder,
-                lines=1,
-                max_lines=5,
-                scale=6,
-                autofocus=True,
-                elem_id="question",
-                container=False,
-            )
-            self.send = gr.Button(
-                words.send, variant="primary", scale=1, min_width=90, elem_id="send"
-            )
-        with gr.Row(elem_id="actions"):
-            self.person = gr.Button(words.person, size="sm", elem_id="person", min_width=140)
-            self.fresh = gr.Button(words.fresh, size="sm", elem_id="fresh", min_width=110)
-        self.contact = gr.Markdown(self._contact(bot_handoff(self.bot)), elem_id="contact")
-        self.rated = gr.State(None)
+        contact = self._contact(bot_handoff(self.bot))
+        self.widgets = Widgets(title, self._suggested("en"), contact)
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Say what happens on which event."""
-        talk = [self.chatbot, self.question, self.ids, self.choices]
-        given = [self.question, self.chatbot, self.ids, self.key, self.language]
-        for trigger in (self.question.submit, self.send.click):
+        self._connect_talk()
+        self._connect_thumbs()
+        self._connect_person()
+        self._connect_page(blocks)
+
+    def _connect_talk(self) -> None:
+        """Questions: typed, suggested, or chosen from those that may be meant."""
+        on = self.widgets
+        talk = [on.chatbot, on.question, on.ids, on.choices]
+        given = [on.question, on.chatbot, on.ids, on.key, on.language]
+        for trigger in (on.question.submit, on.send.click):
             trigger(self.turn, given, talk, show_progress="hidden", api_visibility="private").then(
-                self.invite, self.key, self.reach, api_visibility="private"
+                self.invite, on.key, on.reach, api_visibility="private"
             )
-        for button in self.suggestions:
+        for button in on.suggestions:
             button.click(
                 self.turn,
                 [button, *given[1:]],
@@ -157,66 +96,63 @@ class _Page:
                 show_progress="hidden",
                 api_visibility="private",
             )
-        self.choices.input(
+        on.choices.input(
             self.turn,
-            [self.choices, *given[1:]],
+            [on.choices, *given[1:]],
             talk,
             show_progress="hidden",
             api_visibility="private",
         )
-        self.chatbot.like(
+
+    def _connect_thumbs(self) -> None:
+        """Thumbs, and the reason of one that is down."""
+        on = self.widgets
+        on.chatbot.like(
             self.rate,
-            [self.ids, self.language],
-            [self.reason_row, self.rated],
+            [on.ids, on.language],
+            [on.reason_row, on.rated],
             api_visibility="private",
         )
-        for trigger in (self.reason.submit, self.reason_send.click):
+        for trigger in (on.reason.submit, on.reason_send.click):
             trigger(
                 self.explain,
-                [self.rated, self.reason, self.language],
-                [self.reason_row, self.reason],
+                [on.rated, on.reason, on.language],
+                [on.reason_row, on.reason],
                 api_visibility="private",
             )
-        self.person.click(
+
+    def _connect_person(self) -> None:
+        """The way to a person, and back."""
+        on = self.widgets
+        on.person.click(
             self.hand_off,
-            [self.chatbot, self.ids, self.key, self.language],
-            [self.chatbot, self.ids, self.key, self.reach],
+            [on.chatbot, on.ids, on.key, on.language],
+            [on.chatbot, on.ids, on.key, on.reach],
             api_visibility="private",
         )
-        for trigger in (self.reach_at.submit, self.reach_note.submit, self.reach_send.click):
+        for trigger in (on.reach_at.submit, on.reach_note.submit, on.reach_send.click):
             trigger(
                 self.reached,
-                [self.chatbot, self.ids, self.key, self.language, self.reach_at, self.reach_note],
-                [self.chatbot, self.ids, self.reach, self.reach_at, self.reach_note],
+                [on.chatbot, on.ids, on.key, on.language, on.reach_at, on.reach_note],
+                [on.chatbot, on.ids, on.reach, on.reach_at, on.reach_note],
                 api_visibility="private",
             )
-        for trigger in (self.fresh.click, self.chatbot.clear):
+
+    def _connect_page(self, blocks: gr.Blocks) -> None:
+        """A new conversation, another language, and a page that is opened."""
+        on = self.widgets
+        for trigger in (on.fresh.click, on.chatbot.clear):
             trigger(
                 self.forget,
                 None,
-                [self.chatbot, self.key, self.ids, self.choices, self.reach],
+                [on.chatbot, on.key, on.ids, on.choices, on.reach],
                 api_visibility="private",
             )
-        labels = [
-            self.question,
-            self.send,
-            self.person,
-            self.fresh,
-            self.choices,
-            self.reason,
-            self.reason_send,
-            self.chatbot,
-            self.reach_why,
-            self.reach_at,
-            self.reach_note,
-            self.reach_send,
-            *self.suggestions,
-        ]
-        self.language.change(self.translate, self.language, labels, api_visibility="private")
+        on.language.change(self.translate, on.language, on.labels, api_visibility="private")
         blocks.load(
             self.restore,
-            [self.key],
-            [self.key, self.chatbot, self.ids, self.language],
+            [on.key],
+            [on.key, on.chatbot, on.ids, on.language],
             api_visibility="private",
         )
 
@@ -355,22 +291,8 @@ class _Page:
     def translate(self, language: str) -> list[object]:
         """The page in another language."""
         words = WORDS.get(language, WORDS["en"])
-        name = safe_markdown(self.bot.agent.config.page.title or self.bot.agent.manifest.name)
-        return [
-            gr.Textbox(placeholder=words.placeholder, label=words.placeholder),
-            words.send,
-            words.person,
-            words.fresh,
-            gr.Radio(label=words.choose),
-            gr.Textbox(label=words.reason, placeholder=words.reason_hint),
-            words.reason_send,
-            gr.Chatbot(label=words.chat, placeholder=words.greeting.format(name=name)),
-            words.contact_why,
-            gr.Textbox(label=words.contact, placeholder=words.contact),
-            gr.Textbox(label=words.note, placeholder=words.note),
-            words.contact_send,
-            *self._suggested(language),
-        ]
+        title = self.bot.agent.config.page.title or self.bot.agent.manifest.name
+        return Widgets.translated(words, title, self._suggested(language))
 
     def _suggested(self, language: str) -> list[str]:
         """Configured suggestions, else questions of different categories."""
@@ -389,19 +311,6 @@ class _Page:
     def _contact(self, handoff: Handoff) -> str:
         parts = [handoff.email, handoff.phone, handoff.url, handoff.hours]
         return " · ".join(safe_markdown(part) for part in parts if part)
-
-
-def _field(label: str, longest: int, elem_id: str) -> gr.Textbox:
-    return gr.Textbox(
-        label=label,
-        placeholder=label,
-        show_label=False,
-        container=False,
-        max_length=longest,
-        scale=3,
-        min_width=200,
-        elem_id=elem_id,
-    )
 
 
 def bot_handoff(bot: LiveBot) -> Handoff:

@@ -1,8 +1,12 @@
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import proof as module
 from featherdesk.compress.export import ExportFast
 from featherdesk.compress.precision import Quantization
@@ -41,3 +45,49 @@ def test_only_a_base_that_was_fetched_has_a_fetched_size(
     assert module._fetched_mb("gemma-3-270m") == 253.11
     assert module._fetched_mb("smollm2-135m-instruct-hub") == 0
     assert module._fetched_mb(str(tiny)) == 0
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from featherdesk.compress import proof
+from featherdesk.compress.precision import Quantization
+
+event, name, model, place = sys.argv[1:]
+
+def hook(told, given):
+    if told != event:
+        return
+    path, ready = (given[1], True) if told == "os.rename" else (given[0], "w" in str(given[1]))
+    if ready and pathlib.PurePath(str(path)).name == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+proof._once(pathlib.Path(model), pathlib.Path(place), Quantization(precision="fp32"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "before"),
+    [("open", "model.onnx", 0), ("open", "parity.json", 64), ("os.rename", "measured", 0)],
+)
+def test_an_export_that_was_killed_is_not_taken_for_a_finished_one(
+    tiny: Path, tmp_path: Path, event: str, name: str, before: int
+) -> None:
+    place, wanted = tmp_path / "measured", Quantization(precision="fp32")
+    if before:
+        module._once(tiny, place, Quantization(precision="fp32", block_size=before))
+    command = [sys.executable, "-c", KILLED, event, name, str(tiny), str(place)]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert place.exists() == bool(before)
+    if before:  # whole, and of its own settings
+        assert _block_size(place) == before
+        OnnxGenerator(place, 1)
+    module._once(tiny, place, wanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["measured"]
+    assert _block_size(place) == wanted.block_size
+    OnnxGenerator(place, 1)
+
+
+def _block_size(place: Path) -> int:
+    return int(json.loads((place / "parity.json").read_text())["quantization"]["block_size"])

@@ -34,7 +34,7 @@ class Mark:
                 self.error
             ) or FeatherdeskError(self.error)
         if self.wait:
-            (out.parents[1] / "inside").write_text("yes")
+            (out.parents[2] / "inside").write_text("yes")
             time.sleep(self.wait)
         return {"letters": len(text) + 1}
 
