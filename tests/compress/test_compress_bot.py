@@ -37,7 +37,7 @@ def ran(shop_bot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resul
     ]
     rows.append({"id": "moon", "question": "do you sell flights to the moon", "out_of_scope": True})
     (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    given = ("--recipe", folder / "recipe.toml", "--out", folder / "small", "--questions", 2)
+    given = ("--recipe", folder / "recipe.toml", "--out", folder / "small", "--questions", 4)
     command = [shop_bot, *given, "--data", folder / "test.jsonl", "--json"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proof, "QUESTIONS", 24)
