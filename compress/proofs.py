@@ -48,8 +48,12 @@ def _margins(told: Mapping[str, Any]) -> str:
     margins = told.get("margins")
     if not isinstance(margins, Mapping):
         return ""
-    listed = ", ".join(f"{safe(str(name))} {value}" for name, value in margins.items())
-    return f"Margins in points: {listed}."
+    allowed = [(name, value) for name, value in margins.items() if name != "wider"]
+    listed = ", ".join(f"{safe(str(name))} {value:g}" for name, value in allowed)
+    wider = (
+        " They are wider than the default: the recipe asks for it." if margins.get("wider") else ""
+    )
+    return f"Margins in points: {listed}.{wider}"
 
 
 def intervals_of(told: Mapping[str, Any]) -> list[Interval]:

@@ -1,6 +1,7 @@
 """Each technique of compression alone, and what they come to together: a table and its JSON.
 
     python tests/measure_techniques.py BOT WORK OUT.json [--only NAME ...] [--tokens 300000]
+        [--calibration ROWS.jsonl]
 
 BOT is a bot folder whose model is compressed; WORK keeps steps and exports, so that it goes on where
 it was stopped. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
@@ -88,15 +89,27 @@ def techniques() -> list[Technique]:
 @click.option("--only", multiple=True, help="Rows by name [all]; the first two always.")
 @click.option("--tokens", type=int, default=300_000, show_default=True)
 @click.option("--questions", type=int, default=48, show_default=True)
+@click.option("--calibration", type=click.Path(path_type=Path), help="Rows [the bot's own].")
 def main(
-    bot: Path, work: Path, out: Path, *, only: tuple[str, ...], tokens: int, questions: int
+    bot: Path,
+    work: Path,
+    out: Path,
+    *,
+    only: tuple[str, ...],
+    tokens: int,
+    questions: int,
+    calibration: Path | None,
 ) -> None:
     """Make, measure and print every row."""
-    subject = find_subject(str(bot), work, notify=click.echo)
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    subject = find_subject(str(bot), work, calibration=calibration, notify=say)
     chosen = [t for t in techniques() if not only or t.name in {"fp32", BASE, *only}]
     made = []
     for technique in chosen:
-        click.echo(f"== {technique.name}", err=True)
+        say(f"== {technique.name}")
         place = work / technique.name.replace(" ", "-").replace(":", "-").replace(",", "")
         steps = list(technique.steps)
         if technique.heal:
@@ -104,7 +117,7 @@ def main(
             heal = Heal(tokens=tokens, bits=4 if rounds else 0)
             steps.append(("heal", heal))
         steps.append(("export", technique.export))
-        task = Task(subject.parent, subject.material, place / "scratch", click.echo)
+        task = Task(subject.parent, subject.material, place / "scratch", say)
         made.append(run_steps(steps, subject.parent, place, task))
     folders = [done[-1].folder for done in made]
     command = shlex.join(["python", *sys.argv])

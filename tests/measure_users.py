@@ -7,15 +7,17 @@ the bare graph takes at any batch on this machine, idle but for that. `share_of_
 the time that passed: the rest is routing, checking, HTTP, passes that were not full, and waiting.
 Each user asks the next question of the bot's own as soon as the last one is answered; who is told
 to come back (503) waits as long as told. Answers are streamed; the first word is the first released
-one at the client.
+one at the client. The answer cache is off, the store is a temporary one.
 """
 
 import json
+import os
 import signal
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -229,17 +231,25 @@ def server(bot: Path) -> Iterator[tuple[str, int]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "featherdesk.agent.cli", "serve", str(bot), "--no-page"]
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
-    try:
-        while process.poll() is None:
-            with suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2):
-                break
-            time.sleep(0.1)
-        yield url, process.pid
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=120)
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = {
+            **os.environ,
+            "FEATHERDESK_GENERATION_CACHED": "0",  # who asks again is not answered from memory
+            "FEATHERDESK_STORAGE_URL": f"sqlite:///{scratch}/asked.db",
+        }
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, env=environment
+        )
+        try:
+            while process.poll() is None:
+                with suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2):
+                    break
+                time.sleep(0.1)
+            yield url, process.pid
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=120)
 
 
 def asked_of(bot: Path, file: Path | None) -> list[str]:

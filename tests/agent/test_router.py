@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from featherdesk.agent.calibration import Calibration, calibrate
-from featherdesk.agent.encoder import MiniLM, MultilingualUse, Vectors
+from featherdesk.agent.encoder import MiniLM, MultilingualUse, Vectors, WordsOnly
 from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.index import Index
 from featherdesk.agent.out_of_scope import out_of_scope_questions
@@ -31,6 +31,16 @@ def test_a_reworded_question_finds_its_entry(router: Router) -> None:
     assert route.kind is RouteKind.ANSWER
     assert route.passed[0] == "delivery"
     assert route.confidence >= route.threshold
+
+
+def test_a_bot_of_words_alone_reads_a_follow_up(entries: list[Entry]) -> None:
+    """It has no vectors: nothing may come of their missing length."""
+    index = Index.build(entries, WordsOnly())
+    asked = Turn("user", "How long does delivery take?"), Turn("assistant", "3 to 5 days.")
+    route = Router(index, calibrate(index)).route("and what does it cost?", asked)
+    assert route.matches
+    assert route.matches[0].entry_id == "delivery"
+    assert all(0 <= match.score <= 1 for match in route.matches)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner, Result
 from featherdesk.agent.artifacts import Manifest, verify
 from featherdesk.agent.engine import Agent
-from featherdesk.agent.errors import ArtifactError, GateError
+from featherdesk.agent.errors import GateError
 from featherdesk.compress import proof
 from featherdesk.compress.compress_command import compress
 from featherdesk.compress.compression import work_folder
+from featherdesk.serve.live import check_gate
 
 RECIPE = """
 [[steps]]
@@ -65,9 +66,9 @@ def test_the_bot_that_was_made_is_whole_and_is_not_served_unless_one_insists(
     assert manifest.gate is not None
     assert manifest.gate["verdict"] == "undecided"
     assert [step["name"] for step in manifest.steps if "name" in step] == ["export"]
-    with pytest.raises(ArtifactError, match="accept-refused"):
-        Agent.load(made)
-    agent = Agent.load(made, accept_refused=True)
+    with pytest.raises(GateError, match="undecided"):
+        check_gate(made, manifest)
+    agent = Agent.load(made)
     assert agent.entry("pay").answer == Agent.load(shop_bot).entry("pay").answer
 
 

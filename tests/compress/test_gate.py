@@ -29,7 +29,7 @@ from featherdesk.compress.inspection import inspect
 from featherdesk.compress.measures import Rule
 from featherdesk.compress.noninferiority import Verdict
 from featherdesk.compress.outcomes import Sign, known_words, signs
-from featherdesk.compress.recipe import Margins
+from featherdesk.compress.recipe import Margins, load_recipe
 from featherdesk.compress.served import Asked, LoadError, Received, Replies, ask_bot, identity
 from featherdesk.compress.trial import (
     Fair,
@@ -526,6 +526,21 @@ def test_the_files_alone_tell(
     found = inspect(parent, artefact)
     assert len(found) == 1
     assert found[0].startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["tiny", "balanced"])
+def test_the_command_takes_the_margins_of_a_recipe(parent: Path, tmp_path: Path, name: str) -> None:
+    artefact = make_bot(tmp_path / "bot")
+    given = [str(parent), str(artefact), "--static", "--recipe", name, "--margin-fallback", "1.5"]
+    done = CliRunner().invoke(gate, [*given, "--json"])
+    assert done.exception is None, done.output
+    asked = load_recipe(name).margins
+    told = json.loads(done.stdout)["margins"]
+    assert (told["loss"], told["estimate"]) == (asked.loss, asked.estimate)
+    assert told["fallback"] == 1.5
+    assert told["wider"] is asked.wider is (name == "tiny")
+    shown = CliRunner().invoke(gate, given).stdout
+    assert ("wider than the default" in shown) is asked.wider
 
 
 def test_another_contract_a_split_mark_and_a_missing_parity_are_told(

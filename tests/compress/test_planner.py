@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from click.testing import CliRunner
+from featherdesk.agent.engine import available_cores
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
 from featherdesk.compress import plan_command, workshop
 from featherdesk.compress.candidate import UNCOMPRESSED, Budget, Candidate, Trial
-from featherdesk.compress.dataset import Question, Row
+from featherdesk.compress.dataset import Question, Row, save
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.layers import RemoveLayers
@@ -24,7 +25,7 @@ from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
 from safetensors.torch import load_file, save_file
 
-from .conftest import kin
+from .conftest import kin, task_of
 
 WANTED = candidates(30, 49152, 2)
 
@@ -474,6 +475,37 @@ def test_the_command_plans_and_says_what_it_wrote(
     assert f"recipe: {out}/plan.toml" in text.stdout
     assert made[1].seen == []
     assert len((out / "journal.jsonl").read_text().splitlines()) == before
+
+
+def test_the_command_measures_for_real_in_the_seconds_it_is_given(
+    talkative: Path, tmp_path: Path
+) -> None:
+    """Which candidates there is time for is the machine's to say; the whole model always is one."""
+    material = task_of(talkative, tmp_path).material
+    save([*material.rows, *material.held], tmp_path / "rows.jsonl")
+    out = tmp_path / "plan"
+    asked = [str(talkative), "--out", str(out), "--minutes", "0.1", "--json"]
+    asked += ["--calibration", str(tmp_path / "rows.jsonl")]
+    done = CliRunner().invoke(plan_command.plan, asked)
+    assert done.exception is None or "no candidate" in str(done.exception), done.output
+    data = json.loads((out / "plan.json").read_text())
+    wanted = candidates(2, 320, available_cores())
+    tried = {one["name"] for one in data["trials"]}
+    assert UNCOMPRESSED.key in tried
+    assert len(tried) + len(data["skipped"]) >= len(wanted)
+    assert all("no time" in one["reason"] for one in data["skipped"])
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    whole = lines[0]
+    assert whole["candidate"]["precision"] == "fp32"
+    generator = next((out / whole["identity"] / "generators").iterdir())
+    assert (generator / "model.onnx").exists()
+    assert whole["size_mb"] == pytest.approx(0.5, abs=0.4)
+    for name in ("first_ms", "rate", "peak_mb", "surprise", "seconds"):
+        assert whole[name] > 0, name
+    again = CliRunner().invoke(plan_command.plan, asked)  # with what is left of its time
+    assert again.exception is None or "no candidate" in str(again.exception), again.output
+    told_again = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    assert told_again[: len(lines)] == lines
 
 
 def test_the_command_fails_when_nothing_fits(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from featherdesk.agent.encoder import MiniLM
-from featherdesk.agent.errors import CatalogError, ConfigError
+from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.compress.export_encoder import export_encoder
 from featherdesk.compress.quantize import load_quantized
 
@@ -173,16 +173,13 @@ def test_a_fused_encoder_leaves_padding_out(bert: Path, tmp_path: Path) -> None:
     assert (together * alone).sum(1).min() > 0.99
 
 
-def test_rerankers_are_not_fused_and_keep_their_head(
-    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reranker_that_rounding_turns_is_not_written(bert: Path, tmp_path: Path) -> None:
     """A head of random weights tells entries apart by less than rounding moves them."""
-    monkeypatch.setattr("featherdesk.compress.export_encoder.INT8_AGREEMENT", 0.5)
     shutil.copytree(bert, tmp_path / "m")
     np.save(tmp_path / "m" / "head.npy", np.random.default_rng(4).normal(size=385))
-    export_encoder(tmp_path / "m", tmp_path / "g")
-    assert "QAttention" not in _operators(tmp_path / "g" / "model.onnx")
-    assert (tmp_path / "g" / "head.npy").exists()
+    with pytest.raises(FeatherdeskError, match="the int8 reranker is not the model"):
+        export_encoder(tmp_path / "m", tmp_path / "g")
+    assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize(

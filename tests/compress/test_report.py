@@ -161,6 +161,17 @@ def test_every_chart_names_the_command_that_made_it(written: Path) -> None:
     assert all(re.search(r"<figcaption><code>[^<]+</code>", one) for one in figures)
 
 
+def test_wider_margins_are_told_in_words() -> None:
+    run = made_up()
+    assert run.gate is not None
+    assert "Margins in points: loss 2, estimate 1, fallback 2.</p>" in page(run)
+    margins = {"loss": 3.0, "estimate": 2.0, "fallback": 2.0, "wider": True}
+    html = page(replace(run, gate={**run.gate, "margins": margins}))
+    assert "loss 3, estimate 2, fallback 2. They are wider than the default" in html
+    html = page(replace(run, gate={**run.gate, "margins": {**margins, "wider": False}}))
+    assert "wider than the default" not in html
+
+
 def test_text_of_rows_that_are_not_ours_is_written_nowhere(written: Path) -> None:
     for path in (written / "report.json", written / "report.html"):
         text = path.read_text(encoding="utf-8")

@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.reranker import CrossEncoder
 from featherdesk.compress.bert import merge_encoder
-from featherdesk.compress.export_encoder import export_encoder
+from featherdesk.compress.export_encoder import INT8_AGREEMENT, export_encoder
 from featherdesk.compress.pairs import Group
 from featherdesk.compress.reranker import RerankerConfig, train_reranker
 
@@ -47,6 +49,19 @@ def test_what_was_trained_ranks_so_after_merge_and_int8_export(folder: Path) -> 
     answered = np.mean([scores[0] for place, scores in told if place == 0])
     missed = np.mean([scores.max() for place, scores in told if place < 0])
     assert answered > missed
+
+
+def test_its_export_is_proven_not_fused_and_keeps_its_head(folder: Path) -> None:
+    proven = json.loads((folder / "parity.json").read_text())["agreement"]
+    assert INT8_AGREEMENT <= proven < 1  # rounded, and still the model
+    graph = onnx.load(folder / "model.onnx").graph
+    operators = {node.op_type for node in graph.node}
+    assert "MatMulInteger" in operators
+    assert not operators & {"Attention", "QAttention"}
+    heads = [
+        np.load(one / "head.npy", allow_pickle=False) for one in (folder, folder.parent / "hf")
+    ]
+    assert np.array_equal(*heads)
 
 
 def test_too_few_groups_and_wrong_settings_are_refused(

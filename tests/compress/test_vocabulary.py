@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +126,40 @@ def test_the_words_of_the_faq_are_written_as_before() -> None:
     whole, trimmed = _pair("byte_level")
     for text in WORDS:
         assert trimmed.encode(text).tokens == whole.encode(text).tokens
+
+
+@pytest.mark.parametrize("size", [300, 340, 370])
+def test_room_that_the_words_leave_goes_to_the_commonest_of_general_text(size: int) -> None:
+    """Merges are learned the commonest first; those of words outside the FAQ stay in that order."""
+    whole = _byte_level()
+    told = json.loads(whole.to_str())
+    vocabulary = whole.get_vocab()
+    merged = [vocabulary["".join(merge)] for merge in told["model"]["merges"]]
+    asked = set(kept_tokens(told, whole, WORDS, size))
+    alone = set(kept_tokens(told, whole, (), size))
+    used = {token for text in WORDS for token in whole.encode(text).ids}
+    assert used <= asked
+    others = [token for token in merged if token not in used]
+    places = [place for place, token in enumerate(others) if token in asked]
+    assert len(asked) == len(alone) == size
+    left = [place for place in range(len(others)) if place not in places]
+    late = [place for place in places if left and place > left[0]]
+    parents = {p for pair in _made_of(told, vocabulary, used) for p in pair}
+    assert all(others[place] in parents for place in late)  # a word of the FAQ is made of it
+    assert [place for place, token in enumerate(merged) if token in alone] == list(
+        range(size - len(alone - set(merged)))
+    )
+
+
+def _made_of(told: Any, vocabulary: dict[str, int], used: set[int]) -> list[tuple[int, int]]:
+    """The pairs that words are merged of, down to bytes."""
+    pairs = {vocabulary[a + b]: (vocabulary[a], vocabulary[b]) for a, b in told["model"]["merges"]}
+    found, open_ends = [], list(used)
+    while open_ends:
+        if (pair := pairs.get(open_ends.pop())) is not None:
+            found.append(pair)
+            open_ends.extend(pair)
+    return found
 
 
 def test_a_special_token_is_one_token_still() -> None:

@@ -1,0 +1,153 @@
+"""The scripts that measure and make, on a tiny bot: that they run, and what they leave."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from featherdesk.agent.config import load_config
+from featherdesk.agent.evaluate import load_cases
+from featherdesk.agent.ingest import read_faq
+from featherdesk.compress.dataset import save
+from featherdesk.compress.export import ExportFast
+from featherdesk.compress.layers import RemoveLayers
+
+from .conftest import SHOP, task_of
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(str(TESTS))
+    return importlib.import_module
+
+
+def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_techniques_are_compared_in_a_table(
+    script: Any, shop_bot: Path, roomy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("measure_techniques")
+    every = module.techniques()
+    assert len({one.name for one in every}) == len(every)
+    cut = {one.name for one in every if one.steps}
+    assert all(f"{name}, healed" in cut for name in cut if not name.endswith("healed"))
+    few = [
+        module.Technique("fp32", export=ExportFast("fp32")),
+        module.Technique(module.BASE),
+        module.Technique("a layer", (("layers", RemoveLayers(1)),), heal=True),
+        module.Technique("left out", (("layers", RemoveLayers(9)),)),
+    ]
+    monkeypatch.setattr(module, "techniques", lambda: few)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    material = task_of(roomy, tmp_path).material
+    save([*material.rows, *material.held], tmp_path / "rows.jsonl")
+    out = tmp_path / "out.json"
+    given = [str(shop_bot), str(tmp_path / "work"), str(out), "--only", "a layer"]
+    given += ["--calibration", str(tmp_path / "rows.jsonl"), "--tokens", "1", "--questions", "4"]
+    done = CliRunner().invoke(module.main, given)
+    assert done.exception is None, done.output
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["technique"] for row in rows] == ["fp32", module.BASE, "a layer"]
+    sizes = [row["size_mb"] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (rows[1]["first_token"], rows[1]["characters"]) == (1.0, 1.0)
+    assert done.stdout.count("\n") == 2 + len(rows)
+
+
+def test_a_bot_is_made_of_a_public_set(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("make_public_bot")
+    rows = [
+        {
+            "id": "r0",
+            "question": "can I leave my car?",
+            "entry_ids": ["hotel/1/0"],
+            "kind": "plain",
+        },
+        {"id": "r1", "question": "what of a pool?", "entry_ids": ["hotel/1/9"], "kind": "plain"},
+    ]
+    told = [{**row, "business": "hotel/1"} for row in rows]
+    monkeypatch.setattr(module, "ROWS", [_lines(tmp_path / "rows.jsonl", told)])
+    docs = {"0": {"title": "Is there parking?", "body": "Parking is free."}}
+    (tmp_path / "k.json").write_text(
+        json.dumps({"hotel": {"1": {"name": "THE ELM", "docs": docs}}})
+    )
+    out = tmp_path / "bot"
+    done = CliRunner().invoke(module.main, [str(tmp_path / "k.json"), str(out)])
+    assert done.exception is None, done.output
+    assert done.output == "1 entries of 1 businesses, 1 questions\n"
+    config = load_config(out / "bot.toml")
+    (entry,) = read_faq(*(out / name for name in config.bot.faq))
+    assert (entry.id, entry.question) == ("hotel/1/0", "The Elm: Is there parking?")
+    (case,) = load_cases(out / "test.jsonl", {entry.id})
+    assert case.question == "The Elm: can I leave my car?"
+
+
+def test_a_start_is_measured(shop_bot: Path) -> None:
+    command = [sys.executable, str(TESTS / "measure_start.py"), str(shop_bot), "--no-page"]
+    done = subprocess.run(
+        [*command, "--answers", "1", "--starts", "1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["ready_s"]["least"] == told["ready_s"]["median"] > 0
+    assert "page_s" not in told
+    assert sum(told["authors"].values()) == 1
+    assert told["answers_mb"]["1"]["resident"] >= told["answers_mb"]["1"]["anonymous"] > 0
+    assert {"imports", "index", "generator", "guards", "first question"} <= set(told["parts"])
+
+
+def test_users_are_counted_against_the_ceiling(script: Any, shop_bot: Path) -> None:
+    module = script("measure_users")
+    done = CliRunner().invoke(module.main, [str(shop_bot), "--users", "2", "--seconds", "1"])
+    assert done.exception is None, done.output
+    told = json.loads(done.stdout)
+    assert set(told["ms_a_token"]) >= {"rows=1", "rows=8", "tokens=64"}
+    (two,) = told["users"]
+    assert (two["users"], two["errors"]) == (2, 0)
+    assert two["answers"] >= 2
+    assert two["tokens_fed"] > two["passes"] > 0
+    best = min(told["ms_a_token"].values())
+    assert two["seconds_at_the_ceiling"] == pytest.approx(two["tokens_fed"] * best / 1e3, abs=1e-3)
+
+
+def test_the_tokens_of_prompts_are_counted(
+    script: Any,
+    shop_bot: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = script("count_prompt_tokens")
+    history = [
+        {"role": "user", "content": SHOP[0][1]},
+        {"role": "assistant", "content": SHOP[0][2]},
+    ]
+    rows = [
+        {"history": history, "question": "what does it cost?", "entry_ids": ["delivery"]},
+        {"history": [], "question": "worn boots?", "entry_ids": ["worn"], "facts": [["returned"]]},
+    ]
+    monkeypatch.setattr(module, "DIALOGUES", _lines(tmp_path / "d.jsonl", rows))
+    monkeypatch.setattr(sys, "argv", ["count", str(shop_bot), "--routed", "1"])
+    module.main()
+    told = json.loads(capsys.readouterr().out)
+    longest = max(len(f"Q: {q}\nA: {a}\n\n".encode()) for _, q, a in SHOP)
+    assert told["parts"]["entry, largest"] == longest  # a token a byte
+    assert told["follow-ups"]["dialogues"] == 1
+    said = "Customer: " + SHOP[0][1] + "\nAgent: " + SHOP[0][2] + "\n"
+    assert told["follow-ups"]["history tokens"] == len(said.encode())
+    assert [one["questions"] for one in told["cuts"]] == [1, 1, 1]
+    assert told["cuts"][0]["lost a fact"] == 0
+    assert told["routed"]["dialogues"] == 1
