@@ -57,7 +57,7 @@ def test_a_verdict_that_few_questions_cannot_carry_is_undecided(ran: tuple[Resul
     assert work_folder(made).is_dir(), "with more questions the steps need not run again"
 
 
-def test_the_bot_that_was_made_is_whole_and_is_not_served_unless_one_insists(
+def test_the_bot_that_was_made_is_whole_and_is_served(
     ran: tuple[Result, Path], shop_bot: Path
 ) -> None:
     made = ran[1] / "small"
@@ -66,8 +66,7 @@ def test_the_bot_that_was_made_is_whole_and_is_not_served_unless_one_insists(
     assert manifest.gate is not None
     assert manifest.gate["verdict"] == "undecided"
     assert [step["name"] for step in manifest.steps if "name" in step] == ["export"]
-    with pytest.raises(GateError, match="undecided"):
-        check_gate(made, manifest)
+    check_gate(made, manifest)  # undecided is not refused: it is served
     agent = Agent.load(made)
     assert agent.entry("pay").answer == Agent.load(shop_bot).entry("pay").answer
 
