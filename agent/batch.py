@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import GenerationError
 
-__all__ = ["CHUNK", "Batch", "Feed", "Passes", "Request", "Tally", "Work"]
+__all__ = ["CHUNK", "Batch", "Feed", "Passes", "Request", "Tally", "Work", "in_chunks"]
 
 T = TypeVar("T")
 Logits = NDArray[np.float32]
@@ -45,6 +45,20 @@ class Feed:
 Work = Generator[Feed, Logits, None]
 """What a request does: gives feeds, and is sent the logits (tokens, vocabulary) of each. They
 stand only until the next feed."""
+
+
+def in_chunks(
+    ids: Sequence[int], past: int, company: Callable[[], int], *, kept: bool = False
+) -> Generator[Feed, Logits, tuple[tuple[int, ...], int]]:
+    """Read tokens but for the last chunk; returns that and its place.
+
+    `company` tells how many are served: who is alone keeps nobody waiting, so there is one chunk.
+    """
+    rest = tuple(ids)
+    while company() > 1 and len(rest) > CHUNK:
+        yield Feed(rest[:CHUNK], past, reading=True, kept=kept)
+        rest, past = rest[CHUNK:], past + CHUNK
+    return rest, past
 
 
 class Passes(Protocol):

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _BOT = click.argument("bot", type=click.Path(path_type=Path))
+_DEVICE = click.Choice(["cpu", "cuda"])
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -358,12 +359,14 @@ def _inbox_line(item: "InboxItem") -> str:
 @click.command()
 @_BOT
 @click.argument("test", metavar="TEST.jsonl", type=click.Path(path_type=Path))
+@click.option("--device", type=_DEVICE, default="cpu", show_default=True)
+@click.option("--against", type=_DEVICE, help="Compare the replies with those of this device.")
 @_JSON
-def evaluate(bot: Path, test: Path, *, as_json: bool) -> None:
-    """Score a bot on a test file."""
+def evaluate(bot: Path, test: Path, *, device: str, against: str | None, as_json: bool) -> None:
+    """Score a bot on a test file; with --against, say whether another device answers the same."""
     from .evaluate import evaluate_bot, table
 
-    result = evaluate_bot(bot, test)
+    result = evaluate_bot(bot, test, device, against)
     if as_json:
         _print_json(result)
     else:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import onnxruntime_or_error
-from .errors import ArtifactError, GenerationError
+from .errors import ArtifactError, DeviceError, GenerationError
 
 __all__ = ["Decoder"]
 
@@ -119,6 +119,11 @@ class Decoder:
         self._room = 0
 
     @property
+    def bytes_a_token(self) -> int:
+        """What keys and values of a token take in all layers."""
+        return len(self._past) * int(self._heads * self._size * np.dtype(self._dtype).itemsize)
+
+    @property
     def rows(self) -> int:
         """How many rows there are."""
         return len(self._used)
@@ -203,7 +208,7 @@ class Decoder:
         providers: list[Any] = ["CPUExecutionProvider"]
         if self._device == "cuda":
             if "CUDAExecutionProvider" not in self._ort.get_available_providers():
-                raise GenerationError(
+                raise DeviceError(
                     "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
                     "machine with an NVIDIA GPU, or leave --device at cpu"
                 )
@@ -211,7 +216,13 @@ class Decoder:
             providers.insert(0, ("CUDAExecutionProvider", told))
         if not path.exists():
             raise ArtifactError(f"{path} is missing")
-        return self._ort.InferenceSession(str(path), options, providers=providers)
+        session = self._ort.InferenceSession(str(path), options, providers=providers)
+        if self._device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+            raise DeviceError(  # onnxruntime says nothing and takes the CPU
+                "onnxruntime could not open the GPU: see that `nvidia-smi` lists one, and that its "
+                "driver takes the CUDA that featherdesk[gpu] brings; or leave --device at cpu"
+            )
+        return session
 
     def _make(self, rows: int, room: int) -> None:
         """Places, and in them what was there; memory counts from the first use on."""

@@ -9,6 +9,7 @@ FeatherdeskError            exit code 1
 ├── PluginError             two plugins with one name, or one that does not load
 ├── SkillError              a skill raised, hung, or gave back what is no result
 ├── GenerationError         the generator failed or ran out of time
+│   └── DeviceError         exit code 2: the device that was asked for is not there
 ├── BusyError               too many questions are waiting already
 └── GateError               exit code 3: refused or undecided
 """
@@ -20,6 +21,7 @@ __all__ = [
     "BusyError",
     "CatalogError",
     "ConfigError",
+    "DeviceError",
     "FeatherdeskError",
     "GateError",
     "GenerationError",
@@ -77,6 +79,12 @@ class SkillError(FeatherdeskError):
 
 class GenerationError(FeatherdeskError):
     """The generator failed or ran out of time."""
+
+
+class DeviceError(GenerationError):
+    """The device that was asked for is not there, or a library was built without it."""
+
+    exit_code = 2
 
 
 class BusyError(FeatherdeskError):

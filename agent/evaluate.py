@@ -28,6 +28,7 @@ __all__ = [
     "Marks",
     "Scored",
     "Told",
+    "compared",
     "evaluate_bot",
     "facts_present",
     "judge",
@@ -213,15 +214,25 @@ def score(agent: Agent, case: Case, reply: Reply) -> Scored:
     return Scored(case, reply, **asdict(marks))
 
 
-def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:
-    """Ask every question of a test file and report; a JSON-ready dictionary."""
-    agent = Agent.load(folder)
+def evaluate_bot(
+    folder: Path, test: Path, device: str = "cpu", against: str | None = None
+) -> dict[str, Any]:
+    """Ask every question of a test file and report; a JSON-ready dictionary.
+
+    With `against` another device is asked too, and `devices` tells how the replies compare.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    agent = Agent.load(folder, device=device)
     cases = load_cases(test, (entry.id for entry in agent.router.index.entries))
-    scored = [
-        score(agent, case, agent.reply(case.question, case.history))
-        for case in track(cases, "evaluating")
-    ]
+    other = Agent.load(folder, device=against) if against else None
+    scored = _asked(agent, cases, f"evaluating on {device}")
     report = summary(scored)
+    report["device"] = device
+    if other is not None:
+        report["against"] = against
+        report["devices"] = compared(scored, _asked(other, cases, f"evaluating on {against}"))
     report["bot"], report["test"], report["rows"] = str(folder), test.name, len(cases)
     report["model"] = agent.manifest.adapter
     report["failed"] = [
@@ -231,6 +242,47 @@ def evaluate_bot(folder: Path, test: Path) -> dict[str, Any]:
         or (not s.case.out_of_scope and not s.correct_sent)
     ]
     return report
+
+
+def _asked(agent: Agent, cases: Sequence[Case], what: str) -> list[Scored]:
+    return [
+        score(agent, case, agent.reply(case.question, case.history)) for case in track(cases, what)
+    ]
+
+
+def compared(scored: Sequence[Scored], others: Sequence[Scored]) -> dict[str, Any]:
+    """How replies to the same cases compare: shares that are equal, what is correct of both.
+
+    `equal_raw` counts the cases for which the model wrote on both sides; `differ` are the ids of
+    cases whose route or text differs.
+    """
+    pairs = list(zip(scored, others, strict=True))
+    inside = [pair for pair in pairs if not pair[0].case.out_of_scope]
+    written = [pair for pair in pairs if all(_raw(one) for one in pair)]
+    rates = {
+        "equal_route": [_route(a) == _route(b) for a, b in pairs],
+        "equal_sent": [a.reply.text == b.reply.text for a, b in pairs],
+        "equal_raw": [_raw(a) == _raw(b) for a, b in written],
+        "correct_raw": [a.correct_raw for a, _ in inside],
+        "correct_raw_against": [b.correct_raw for _, b in inside],
+        "correct_sent": [a.correct_sent for a, _ in inside],
+        "correct_sent_against": [b.correct_sent for _, b in inside],
+    }
+    told: dict[str, Any] = {name: _rate(values) for name, values in rates.items() if values}
+    same = zip(rates["equal_route"], rates["equal_sent"], strict=True)
+    told["differ"] = [a.case.id for (a, _), both in zip(pairs, same, strict=True) if not all(both)]
+    return told
+
+
+def _route(one: Scored) -> tuple[RouteKind, tuple[str, ...]]:
+    return one.reply.route.kind, one.reply.route.passed
+
+
+def _raw(one: Scored) -> str:
+    """What the model wrote, sent or not; nothing where it was not asked."""
+    if one.reply.author is Author.MODEL:
+        return one.reply.raw_text or one.reply.text
+    return one.reply.raw_text
 
 
 def summary(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -301,14 +353,23 @@ def table(report: dict[str, Any]) -> str:
     lines = [f"{report['rows']} questions, model {report['model']}"]
     for name, measures in [("all", report["all"]), *report["by_kind"].items()]:
         lines.append(f"\n{name} ({measures['rows']})")
-        lines.extend(
-            f"  {label:22} {rate['value']:6.1%}  [{rate['low']:.1%}, {rate['high']:.1%}] "
-            f"of {rate['of']}"
-            for label, rate in measures.items()
-            if isinstance(rate, dict)
-        )
+        lines += _rates(measures)
+    if "devices" in report:
+        devices = report["devices"]
+        lines.append(f"\n{report['device']} against {report['against']}")
+        lines += _rates(devices)
+        lines.append(f"  differ: {', '.join(devices['differ']) or 'none'}")
     lines.append(
         f"\nlatency ms {json.dumps(report['latency_ms'])}, "
         f"peak memory {report['peak_memory_mb']} MB"
     )
     return "\n".join(lines)
+
+
+def _rates(measures: dict[str, Any]) -> list[str]:
+    return [
+        f"  {label:22} {rate['value']:6.1%}  [{rate['low']:.1%}, {rate['high']:.1%}] "
+        f"of {rate['of']}"
+        for label, rate in measures.items()
+        if isinstance(rate, dict)
+    ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .batch import CHUNK, Feed, Request, Work
+from .batch import Feed, Request, Work, in_chunks
 from .blocks import Block, BlockStore, Rotary, block_key
 from .decoder import Decoder
 from .errors import ArtifactError
@@ -34,6 +34,11 @@ class Step:
 
     token: int
     probability: float
+
+    @classmethod
+    def of(cls, row: Logits, token: int) -> "Step":
+        """A token with its probability by the logits (vocabulary)."""
+        return cls(token, float(_softmax(row)[token]))
 
 
 class Generator(Protocol):
@@ -214,7 +219,7 @@ class OnnxGenerator:
                 if token in self._ends:
                     return
                 written.append(token)
-                request.put(Step(token, float(_softmax(row)[token])))
+                request.put(Step.of(row, token))
                 if len(written) == max_tokens:
                     return
                 if right == len(guess.tokens) or guess.tokens[right] != token:
@@ -232,15 +237,8 @@ class OnnxGenerator:
     def _reading(
         self, ids: Sequence[int], past: int, *, kept: bool = False
     ) -> Coroutine[Feed, Logits, tuple[tuple[int, ...], int]]:
-        """Read tokens but for the last chunk; returns that and its place.
-
-        Who is alone keeps nobody waiting: there is one chunk.
-        """
-        rest = tuple(ids)
-        while self.scheduler.company > 1 and len(rest) > CHUNK:
-            yield Feed(rest[:CHUNK], past, reading=True, kept=kept)
-            rest, past = rest[CHUNK:], past + CHUNK
-        return rest, past
+        """Read tokens but for the last chunk; returns that and its place."""
+        return (yield from in_chunks(ids, past, lambda: self.scheduler.company, kept=kept))
 
     def _placed(
         self, request: Request[T], ids: Sequence[int], blocks: Sequence[int]

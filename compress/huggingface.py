@@ -20,7 +20,14 @@ from .measure import size_mb
 from .merged import Notify, logits_of, merged, probes, proved, settings, weight_files
 from .model import load_tokenizer
 
-__all__ = ["chat_template", "export_huggingface", "special_tokens", "write_tokenizer"]
+__all__ = [
+    "chat_template",
+    "export_huggingface",
+    "generation_settings",
+    "plain",
+    "special_tokens",
+    "write_tokenizer",
+]
 
 TOLERANCE = 1e-5
 """The weights are the same bytes: logits may differ by rounding only."""
@@ -55,7 +62,7 @@ def export_huggingface(
         for path in weight_files(source):
             shutil.copyfile(path, fresh / path.name)
         _write(fresh / "config.json", _configuration(source))
-        _write(fresh / "generation_config.json", _generation(source))
+        _write(fresh / "generation_config.json", generation_settings(source))
         write_tokenizer(source, fresh)
         if adapter is not None:
             _write_adapter(model, adapter, fresh / "adapter")
@@ -125,15 +132,15 @@ def _configuration(source: Path) -> dict[str, Any]:
     """config.json with the class that reads it and without addresses."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    told = _plain(settings(source / "config.json"))
+    told = plain(settings(source / "config.json"))
     told["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[told["model_type"]]]
     return told
 
 
-def _generation(source: Path) -> dict[str, Any]:
+def generation_settings(source: Path) -> dict[str, Any]:
     """generation_config.json: the folder's own, with the token ids of its configuration."""
     config = settings(source / "config.json")
-    told = _plain(settings(source / "generation_config.json"))
+    told = plain(settings(source / "generation_config.json"))
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         if config.get(name) is not None:
             told[name] = config[name]
@@ -150,7 +157,7 @@ def _write_adapter(model: Path, adapter: Path, out: Path) -> None:
     card = settings(adapter / "card.json")
     base = _base_name(str(card.get("base", "")), model)
     config = settings(adapter / "adapter_config.json")
-    _write(out / "adapter_config.json", {**_plain(config), "base_model_name_or_path": base})
+    _write(out / "adapter_config.json", {**plain(config), "base_model_name_or_path": base})
     if card:
         _write(out / "card.json", {**card, "base": base})
 
@@ -188,7 +195,8 @@ def _difference(source: Path, out: Path) -> float:
     return largest
 
 
-def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
+def plain(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that name a place."""
     return {key: value for key, value in told.items() if key not in _ADDRESSES}
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..agent.errors import ConfigError, FeatherdeskError
+from ..agent.errors import ConfigError, DeviceError, FeatherdeskError
 from .activations import Grams, walk
 from .architecture import Shape, layers_of, shape_of
 from .change import changed
@@ -24,7 +24,7 @@ from .methods import LINEAR
 from .settings import one_of
 from .steps import Task
 
-__all__ = ["SPEED", "Sparsify", "accelerate", "keep_zeros", "zeros_of"]
+__all__ = ["SPEED", "Sparsify", "accelerate", "check_sparse_cores", "keep_zeros", "zeros_of"]
 
 SPEED = (
     "zeros save disk space in a compact file; they bring speed only as pattern 2:4 in fp16 or "
@@ -130,6 +130,16 @@ def keep_zeros(zeros: Sequence[tuple[torch.nn.Parameter, torch.Tensor]]) -> None
         weight.masked_fill_(zero, 0)
 
 
+def check_sparse_cores() -> None:
+    """See that there is an NVIDIA GPU whose tensor cores skip zeros: Ampere or later.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < 8:
+        raise DeviceError(f"no NVIDIA GPU with sparse tensor cores here; {SPEED}")
+
+
 def accelerate(model: Any) -> int:
     """Put 2:4 matrices of a model on an NVIDIA GPU into the form its tensor cores skip zeros in.
 
@@ -137,12 +147,12 @@ def accelerate(model: Any) -> int:
     batches and wide matrices: reading a prompt, hardly when writing one token at a time.
 
     Raises:
-        FeatherdeskError: there is no such GPU, or nothing in the model is 2:4.
+        DeviceError: there is no such GPU.
+        FeatherdeskError: nothing in the model is 2:4.
     """
     from torch.sparse import to_sparse_semi_structured
 
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < 8:
-        raise FeatherdeskError(f"no NVIDIA GPU with sparse tensor cores here; {SPEED}")
+    check_sparse_cores()
     count = 0
     for layer in layers_of(model):
         for name in _PARTS:

@@ -5,6 +5,7 @@ Says what was found as text, JSON, a page and a plot. Knows nothing of how it is
 """
 
 import json
+import re
 import shlex
 import signal
 import sys
@@ -13,16 +14,29 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ..agent.artifacts import Manifest
 from ..agent.errors import FeatherdeskError
 
+if TYPE_CHECKING:
+    from .batches import Run
+    from .measurement import Measurement
+
 __all__ = ["bench"]
 
 _FILE = click.Path(path_type=Path)
+_LEFT_OUT = ("peer", "genai", "users", "seconds")
+"""What has no part in a measurement of texts at once."""
+
+
+def _batches(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """`1,8,32` as numbers."""
+    if value and not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 1,8,32")
+    return tuple(dict.fromkeys(int(one) for one in value.split(",") if one))
 
 
 @click.command()
@@ -49,24 +63,55 @@ _FILE = click.Path(path_type=Path)
 @click.option("--users", type=click.IntRange(0), default=0, help="Who ask at once, over HTTP.")
 @click.option("--seconds", type=click.FloatRange(0), default=0.0, help="How long they ask.")
 @click.option("--no-page", is_flag=True, help="Serve the API alone.")
+@click.option(
+    "--batches",
+    default="",
+    callback=_batches,
+    metavar="1,8,32",
+    help="Measure so many texts at once instead: reading and writing, tokens/s and bytes/s.",
+)
+@click.option("--read", type=click.IntRange(1), default=256, help="Of --batches: prompt tokens.")
+@click.option("--write", type=click.IntRange(1), default=64, help="Of --batches: tokens after it.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Of --batches.")
+@click.option(
+    "--generator", "generators", type=_FILE, multiple=True, help="Of --batches: one more."
+)
 @click.option("--out", type=_FILE, help="A folder for bench.json, bench.html and bench.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(bot: Path, *, no_page: bool, out: Path | None, as_json: bool, **settings: Any) -> None:
+def bench(
+    bot: Path,
+    *,
+    no_page: bool,
+    batches: tuple[int, ...],
+    read: int,
+    write: int,
+    rounds: int,
+    generators: tuple[Path, ...],
+    out: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Speed, memory and energy of a bot as it is served, beside llama.cpp and others.
 
     All sides are asked in turn, question by question, each in a process of its own; only replies
-    that the model wrote count. Interrupted, it tells what it measured so far.
+    that the model wrote count. With --batches the bot is not served: texts of equal length are
+    read and written at once. Interrupted, it tells what it measured so far.
     """
     from ..agent.config import load_config
     from ..agent.engine import available_cores
+    from .batches import Plan, Run
     from .measurement import Measurement
     from .wanted import Wanted
 
+    if batches and any(settings[name] for name in _LEFT_OUT):
+        raise click.UsageError("--batches takes --peer-torch alone; leave the other sides out")
     Manifest.load(bot)
     own = load_config(bot / "bot.toml").generation.threads
     settings["threads"] = settings["threads"] or own or available_cores()
     command = shlex.join(["featherdesk", *sys.argv[1:]])
-    run = Measurement(Wanted(bot, page=not no_page, command=command, **settings))
+    wanted = Wanted(bot, page=not no_page, command=command, **settings)
+    plan = Plan(batches, read, write, rounds, generators)
+    run = Run(wanted, plan) if batches else Measurement(wanted)
     try:
         with _ended_softly():
             run.run()
@@ -77,17 +122,23 @@ def bench(bot: Path, *, no_page: bool, out: Path | None, as_json: bool, **settin
     _tell(run, out, as_json, "")
 
 
-def _tell(run: Any, out: Path | None, as_json: bool, stopped: str) -> None:
-    from .bench_report import table, write_report
+def _tell(run: "Measurement | Run", out: Path | None, as_json: bool, stopped: str) -> None:
+    from . import batch_report, bench_report
+    from .outcome import Outcome
 
     found = run.outcome(stopped)
-    if out is not None:
-        write_report(out, found)
-    if as_json:
+    if isinstance(found, Outcome):
         told = {**asdict(found), "bars": [asdict(bar) for bar in found.bars]}
-        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        text = (
+            json.dumps(told, indent=1, ensure_ascii=False) if as_json else bench_report.table(found)
+        )
+        if out is not None:
+            bench_report.write_report(out, found)
     else:
-        click.echo(table(found))
+        text = batch_report.told(found) if as_json else batch_report.table(found)
+        if out is not None:
+            batch_report.write_report(out, found)
+    click.echo(text)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol
 
 from ..agent.errors import FeatherdeskError, MissingExtraError
 
-__all__ = ["Contender", "Marks", "Ours", "Told", "Written", "follow"]
+__all__ = ["Contender", "Marks", "Opened", "Ours", "Told", "Written", "follow"]
 
 Settings = dict[str, Any]
 _PATIENCE = 3600.0
@@ -54,12 +54,16 @@ class Written:
     opening: int = 1
 
 
-class Contender(Protocol):
-    """Something that writes answers to prompts of token ids."""
+class Opened(Protocol):
+    """Something that was opened, and does what it has methods for."""
 
     def told(self) -> Told:
         """What it is."""
         ...
+
+
+class Contender(Opened, Protocol):
+    """Something that writes answers to prompts of token ids."""
 
     def write(self, prompt: Settings) -> Written:
         """Answer a prompt (see `prompts.Prompt.order`) greedily."""
@@ -159,15 +163,15 @@ class Ours:
         return told
 
 
-def follow(make: Callable[[Settings], Contender]) -> None:
+def follow(make: Callable[[Settings], Opened]) -> None:
     """Do what lines of JSON on stdin ask, until they end; whatever else is printed goes to stderr.
 
-    `["open", settings]` comes first; then `write`, `tokens` and what else the contender can.
+    `["open", settings]` comes first; then names of its methods with what they take.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us says when to end
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    contender: Contender | None = None
+    contender: Any = None
     for line in sys.stdin:
         name, *given = json.loads(line)
         try:
@@ -175,20 +179,14 @@ def follow(make: Callable[[Settings], Contender]) -> None:
                 contender = make(*given)
                 _say(answers, asdict(contender.told()))
             elif name == "tokens":
-                _say(answers, {"ids": _opened(contender).tokens(*given)})
-            elif name == "write":
-                _say(answers, asdict(_opened(contender).write(*given)))
+                _say(answers, {"ids": contender.tokens(*given)})
             else:
-                _say(answers, getattr(_opened(contender), name)(*given))
+                told = getattr(contender, name)(*given)
+                _say(answers, told if isinstance(told, dict) else asdict(told))
         except FeatherdeskError as error:
             _say(answers, {"error": str(error)})
         except (ValueError, RuntimeError, OSError) as error:  # what other runtimes raise
             _say(answers, {"error": f"{type(error).__name__}: {error}"})
-
-
-def _opened(contender: Contender | None) -> Contender:
-    assert contender is not None
-    return contender
 
 
 def _say(answers: IO[str], told: object) -> None:
@@ -196,16 +194,19 @@ def _say(answers: IO[str], told: object) -> None:
     answers.flush()
 
 
-def _make(kind: str) -> Callable[[Settings], Contender]:
+def _make(kind: str) -> Callable[[Settings], Opened]:
     if kind == "ours":
         return Ours
+    from .at_once import AT_ONCE
     from .peers import PEERS
 
-    def peer(settings: Settings) -> Contender:
+    kinds = {**PEERS, **AT_ONCE}
+
+    def peer(settings: Settings) -> Opened:
         try:
-            return PEERS[kind].make(settings)
+            return kinds[kind].make(settings)
         except ModuleNotFoundError as error:
-            raise MissingExtraError(error.name or kind, PEERS[kind].extra) from None
+            raise MissingExtraError(error.name or kind, kinds[kind].extra) from None
 
     return peer
 

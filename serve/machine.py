@@ -3,6 +3,7 @@
 Reads what the system tells and leaves out what it does not. Knows nothing of models.
 """
 
+import ctypes
 import os
 import platform
 import threading
@@ -13,7 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Machine", "copy_gb_a_second", "machine", "peak_mb", "resident_mb"]
+from ..agent.encoder import onnxruntime_or_error
+from ..agent.errors import DeviceError
+
+__all__ = [
+    "Machine",
+    "copy_gb_a_second",
+    "gpu_name",
+    "machine",
+    "needs_cuda",
+    "peak_mb",
+    "resident_mb",
+]
 
 _PACKAGES = (
     "featherdesk", "onnxruntime", "onnxruntime-gpu", "onnxruntime-genai", "onnxruntime-genai-cuda",
@@ -25,7 +37,7 @@ _FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Processor with the vector units it has, cores this process may use, memory in MB, load of
-    the last minute when the measurement began, versions of what takes part."""
+    the last minute when the measurement began, versions of what takes part, the first GPU."""
 
     processor: str
     units: tuple[str, ...]
@@ -35,11 +47,13 @@ class Machine:
     system: str
     python: str
     versions: dict[str, str]
+    gpu: str = ""
 
     def told(self) -> str:
         """In one line."""
         units = f" ({', '.join(self.units)})" if self.units else ""
-        return f"{self.processor}{units}, {self.cores} cores, {self.memory_mb:.0f} MB"
+        gpu = f", {self.gpu}" if self.gpu else ""
+        return f"{self.processor}{units}, {self.cores} cores, {self.memory_mb:.0f} MB{gpu}"
 
 
 def machine() -> Machine:
@@ -55,6 +69,7 @@ def machine() -> Machine:
         system=platform.platform(),
         python=platform.python_version(),
         versions={name: found for name in _PACKAGES if (found := _version(name))},
+        gpu=gpu_name(),
     )
 
 
@@ -69,7 +84,8 @@ def peak_mb(pid: int) -> float:
 
 
 def copy_gb_a_second(threads: int, megabytes: int = 256) -> float:
-    """Bytes that memory reads a second, in GB: a copy on so many threads, the best of three."""
+    """Bytes that the host's memory moves a second, in GB: those that a copy on so many threads
+    reads and those that it writes; the best of three."""
     size = max(1, megabytes * 125_000 // max(1, threads))
     pairs = [(np.ones(size), np.empty(size)) for _ in range(max(1, threads))]
     best = 0.0
@@ -80,8 +96,40 @@ def copy_gb_a_second(threads: int, megabytes: int = 256) -> float:
             worker.start()
         for worker in workers:
             worker.join()
-        best = max(best, 8 * size * len(pairs) / max(time.perf_counter() - began, 1e-9))
+        best = max(best, 16 * size * len(pairs) / max(time.perf_counter() - began, 1e-9))
     return round(best / 1e9, 2)
+
+
+def gpu_name() -> str:
+    """The first NVIDIA GPU, as its driver names it; nothing where there is none."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return ""
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return ""
+    driver.cuDeviceGetName(name, len(name), device)
+    return name.value.decode("utf-8", "replace") or "an NVIDIA GPU"
+
+
+def needs_cuda() -> None:
+    """See that there is a GPU, and an onnxruntime that can use it.
+
+    Raises:
+        DeviceError: one of them is missing; says which, and what to do.
+    """
+    missing = []
+    if not gpu_name():
+        missing.append("no NVIDIA GPU, or no driver that tells of one (`nvidia-smi` lists them)")
+    if "CUDAExecutionProvider" not in onnxruntime_or_error().get_available_providers():
+        missing.append(
+            "no onnxruntime with CUDA: install featherdesk[gpu] in place of featherdesk[cpu]"
+        )
+    if missing:
+        raise DeviceError(
+            f"--device cuda: this machine has {'; and '.join(missing)}; nothing was measured"
+        )
 
 
 def _cores() -> int:

@@ -14,7 +14,7 @@ from ..agent.artifacts import Manifest
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.progress import track
 from .crowd import Crowd, crowd, queue
-from .machine import Machine, copy_gb_a_second, machine, resident_mb
+from .machine import Machine, machine, needs_cuda, resident_mb
 from .opponents import Opponents
 from .outcome import LLAMA, Compared, Crowds, Floor, Outcome, Start
 from .prompts import Gathered, gather, needs_generator, shorter
@@ -122,7 +122,7 @@ class Measurement:
         if self.wanted.seconds and not self.wanted.users:
             raise ConfigError("--seconds is how long --users ask; give --users too")
         if self.wanted.device == "cuda":
-            _needs_cuda()
+            needs_cuda()
 
     def _starts(self) -> None:
         """Start the server anew a few times, with the page and without."""
@@ -227,8 +227,11 @@ class Measurement:
         runtime = next(s for s in sides if isinstance(s, ChildSide) and s.name == RUNTIME)
         pace = runtime.child.call("pace", list(_PACE))
         size = sum(path.stat().st_size for path in self.wanted.generator.iterdir()) / 1e6
-        speed = copy_gb_a_second(self.wanted.threads)
-        self.floor = Floor(round(size, 1), speed, round(size / max(speed, 1e-9), 3), pace)
+        try:
+            speed = self.wanted.copy_gb_a_second()
+            self.floor = Floor(round(size, 1), speed, round(size / max(speed, 1e-9), 3), pace)
+        except FeatherdeskError as error:
+            self.notes.append(f"the floor was not measured: {error}")
         plain = next((one for one in self.sides if one.name == _PLAIN), None)
         if self.crowds is None or plain is None or not plain.fed:
             return
@@ -269,13 +272,3 @@ def _crowds(users: int, ours: Sequence[Crowd], theirs: Sequence[Crowd], peer: st
         times=spread(times, 3) if times else None,
         mb_a_user=round(max(0.0, more) / users, 2),
     )
-
-
-def _needs_cuda() -> None:
-    from ..agent.encoder import onnxruntime_or_error
-
-    if "CUDAExecutionProvider" not in onnxruntime_or_error().get_available_providers():
-        raise FeatherdeskError(
-            "--device cuda needs onnxruntime with CUDA: install featherdesk[gpu] in place of "
-            "featherdesk[cpu] on a machine with an NVIDIA GPU; nothing was measured on one here"
-        )

@@ -47,7 +47,7 @@ class Opponents:
         if peer is not None and not peer.is_file():
             raise InputError(peer, f"no such file; make it with `{self._line('gguf')}`")
         if self.wanted.torch:
-            self._torch_folder()
+            self.torch_folder()
 
     def fit(self, prompts: Sequence[Prompt]) -> None:
         """Whether each peer opens and runs the bot's model.
@@ -61,7 +61,7 @@ class Opponents:
             with wanted.enter(LLAMA, "llama", first) as peer:
                 self._llama_fits(peer, wanted.peer, prompts)
         if wanted.torch:
-            folder = self._torch_folder()
+            folder = self.torch_folder()
             settings = wanted.folder(folder, wanted.threads)
             with wanted.enter("transformers", "torch", settings) as peer:
                 advice = f"make it with `{self._line('huggingface')}`"
@@ -155,11 +155,11 @@ class Opponents:
                 for told, count in (("as it comes", 0), (threads, wanted.threads))
             ]
         if wanted.torch:
-            settings = wanted.folder(self._torch_folder(), wanted.threads)
+            settings = wanted.folder(self.torch_folder(), wanted.threads)
             rows.append(("transformers", threads, "torch", settings))
         return rows
 
-    def _torch_folder(self) -> Path:
+    def torch_folder(self) -> Path:
         """A Hugging Face folder of the bot's model: as given, else beside the bot."""
         folder = self.wanted.torch_model or self.wanted.bot.resolve().parent / "huggingface"
         if (folder / "config.json").exists() and list(folder.glob("*.safetensors")):

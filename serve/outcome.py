@@ -76,8 +76,8 @@ class Crowds:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What the machine allows a token: bytes of the generator over what memory reads a second, and
-    what steps of so many tokens took (`pace_ms`)."""
+    """What the machine allows a token: bytes of the generator over those that the device's memory
+    moves a second, and what steps of so many tokens took (`pace_ms`)."""
 
     generator_mb: float
     memory_gb_a_second: float

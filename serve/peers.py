@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .contender import Contender, Marks, Settings, Told, Written
+from .contender import Marks, Opened, Settings, Told, Written
 
 __all__ = ["PEERS", "GenAI", "LlamaCpp", "Peer", "Transformers", "not_native"]
 
@@ -22,7 +22,7 @@ _UNITS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI", "fm
 class Peer:
     """How a peer is opened, and the extra that brings it."""
 
-    make: Callable[[Settings], Contender]
+    make: Callable[[Settings], Opened]
     extra: str
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..agent.artifacts import Manifest
 from ..agent.config import load_config
 from .child import Child, command_of, opened
+from .machine import copy_gb_a_second
 from .served import Server, serving
 
 __all__ = ["Wanted"]
@@ -65,6 +66,18 @@ class Wanted:
     ) -> AbstractContextManager[Child]:
         """A contender of a kind in a process of its own."""
         return opened(name, self.command_of(kind), settings)
+
+    def copy_gb_a_second(self) -> float:
+        """Bytes that the memory of the device moves a second in a copy, in GB.
+
+        Raises:
+            FeatherdeskError: it is a GPU, and torch, which copies there, is missing or has none.
+        """
+        if self.device == "cpu":
+            return copy_gb_a_second(self.threads)
+        settings = {"device": self.device}
+        with self.enter("memory of the GPU", "memory", settings) as child:
+            return float(child.call("copied")["gb_a_second"])
 
     def ours(self, *, store: bool, lookup: bool) -> dict[str, Any]:
         """Settings of the bot's generator without HTTP."""

@@ -196,7 +196,8 @@ def test_what_is_wrong_is_said_before_anything_runs(
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
 def test_without_a_gpu_cuda_says_what_is_missing(tiny_bot: Path, cli: Cli) -> None:
     done = cli("bench", tiny_bot, "--device", "cuda")
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert "no NVIDIA GPU" in done.stderr
     assert "featherdesk[gpu]" in done.stderr
     assert "Traceback" not in done.stderr
 
