@@ -41,6 +41,7 @@ def ran(shop_bot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resul
     given = ("--recipe", folder / "recipe.toml", "--out", folder / "small", "--questions", 4)
     command = [shop_bot, *given, "--data", folder / "test.jsonl", "--json"]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATHERDESK_HOME", str(folder / "home"))  # replies are kept there
         patch.setattr(proof, "QUESTIONS", 24)
         patch.setattr(proof, "PAIRS", 4)
         return CliRunner().invoke(compress, [str(part) for part in command]), folder
