@@ -65,8 +65,8 @@ class Kept:
         found = self._found("measured.json", key, find, "the generators were measured already")
         return [Measured.of(one) for one in found]
 
-    def recalibrate(self, bot: Path, dev: Path | None) -> None:
-        """Fit a bot's thresholds again, as `recalibrate` does, and store them with it.
+    def recalibrate(self, bot: Path, dev: Path | None, parent: Path | None = None) -> None:
+        """Fit a bot's thresholds again, beside its parent's, as `recalibrate` does, and store them.
 
         Raises:
             FeatherdeskError: bot or dev file cannot be read, or the bot cannot be written.
@@ -74,10 +74,11 @@ class Kept:
 
         def find() -> dict[str, Any]:
             self.notify("fitting the thresholds again")
-            return recalibrated(bot, bot / "generator", dev=dev)
+            return recalibrated(bot, bot / "generator", dev=dev, parent=parent)
 
         key = _hash(
             identity(bot),
+            identity(parent) if parent is not None else "",
             sha256_of(dev) if dev is not None and dev.is_file() else dev,
             date.today(),  # entries expire
             _code(*_FIT),

@@ -118,11 +118,11 @@ def _judged(
     judgement nor a trial where there is no bot or no test."""
     if done.subject.bot is None:
         return None, None
-    kept.recalibrate(done.folder, dev)
-    if not tests:
-        return None, None
     parent = work / "parent-bot"
     bot_with(done.subject.bot, whole, parent)
+    kept.recalibrate(done.folder, dev, parent)
+    if not tests:
+        return None, None
     trial = _trial(parent, tests)
     return run_gate(parent, done.folder, trial, recipe.margins), trial
 

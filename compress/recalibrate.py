@@ -1,11 +1,16 @@
 """Fits again, with a new generator, when a bot takes its model's refusal, and the risk it runs.
 
     python -m featherdesk.compress.recalibrate BOT [--generator FOLDER] [--dev DEV.jsonl]
+        [--parent BOT]
 
 A compressed model doubts differently: the threshold of its parent would refuse too much or too
 little. Asked are the bot's own wordings, each held out from its entry; some with their entry taken
 away, and near misses of topics that no adapter saw, which nothing answers. With a dev file its rows
-are asked instead. Knows nothing of how the generator was made.
+are asked instead.
+
+Beside a parent both are asked all of these, and the threshold is where as many are refused as the
+parent refuses. A threshold is a quantile of few doubts: fitted to each model for itself it moved by
+more than the models differ. Knows nothing of how the generator was made.
 """
 
 import json
@@ -49,6 +54,7 @@ __all__ = [
     "ask_own",
     "curve_of",
     "fitted",
+    "matched",
     "recalibrate",
     "recalibrated",
     "store_thresholds",
@@ -70,15 +76,18 @@ class Probed:
     """A question as the model was asked it.
 
     `group` is `own`, `away` (its entry is taken away) or `near`; `right` tells whether what the
-    model wrote would have been a right answer.
+    model wrote would have been a right answer; `parent` are the log-odds of its parent's refusal.
     """
 
     asked: Asked
     group: str
     right: bool
+    parent: float = 0.0
 
 
-def ask_own(agent: Agent, generator: Generator, seed: int = 4) -> list[Probed]:
+def ask_own(
+    agent: Agent, generator: Generator, seed: int = 4, parent: Generator | None = None
+) -> list[Probed]:
     """Ask a bot its own wordings, and what it cannot answer."""
     rng = random.Random(seed)
     entries = [e for e in agent.router.index.entries if _written(e, agent)]
@@ -104,11 +113,13 @@ def ask_own(agent: Agent, generator: Generator, seed: int = 4) -> list[Probed]:
         matches = place.nearest(question)
         if matches:
             case = Case("", question, (), (wanted,) if wanted else (), (), group, not wanted)
-            found.append(_probed(agent, generator, case, matches, group))
+            found.append(_probed(agent, generator, case, matches, group, parent=parent))
     return found
 
 
-def ask_dev(agent: Agent, generator: Generator, dev: Path) -> list[Probed]:
+def ask_dev(
+    agent: Agent, generator: Generator, dev: Path, parent: Generator | None = None
+) -> list[Probed]:
     """Ask a bot the rows of a dev file that its router lets the model answer.
 
     Raises:
@@ -124,7 +135,7 @@ def ask_dev(agent: Agent, generator: Generator, dev: Path) -> list[Probed]:
         matches = [by_id[name] for name in route.passed if name in by_id]
         group = "own" if not case.out_of_scope else "near"
         if matches:
-            found.append(_probed(agent, generator, case, matches, group, history))
+            found.append(_probed(agent, generator, case, matches, group, history, parent))
     return found
 
 
@@ -156,32 +167,34 @@ def _probed(
     matches: Sequence[Match],
     group: str,
     history: Sequence[Turn] = (),
+    parent: Generator | None = None,
 ) -> Probed:
     """Ask the model about what was found."""
     entries = [agent.entry(match.entry_id) for match in matches]
-    blocks = [generator.encode(text) for text in render(entries, case.question, history).texts]
-    token = generator.encode(REFUSAL)[0]
-    ids, lengths = [i for block in blocks for i in block], [len(block) for block in blocks[:-1]]
-    doubt = float(generator.first(ids, [token], lengths)[0])
+    texts = render(entries, case.question, history).texts
     first = matches[0].entry_id in case.entry_ids
     right = False
     if first and not case.out_of_scope:
         most, seconds = agent.config.generation.max_tokens, agent.config.generation.timeout
-        raw = _written_text(generator, blocks, token, most, seconds)
+        raw = _written_text(generator, texts, most, seconds)
         right = bool(raw) and not leaks(raw) and facts_present(raw, case.facts)
         right = right and not unsupported(raw, sources_of(entries), case.question)
-    asked = Asked(log_odds(matches[0].score), log_odds(doubt), first, not case.out_of_scope)
-    return Probed(asked, group, right)
+    doubt = _doubt(generator, texts)
+    asked = Asked(log_odds(matches[0].score), doubt, first, not case.out_of_scope)
+    return Probed(asked, group, right, _doubt(parent, texts) if parent else 0.0)
 
 
-def _written_text(
-    generator: Generator,
-    blocks: Sequence[Sequence[int]],
-    refusal: int,
-    most: int,
-    seconds: float,
-) -> str:
+def _doubt(generator: Generator, texts: Sequence[str]) -> float:
+    """The log-odds of a refusal."""
+    blocks = [generator.encode(text) for text in texts]
+    token = generator.encode(REFUSAL)[0]
+    ids, lengths = [i for block in blocks for i in block], [len(block) for block in blocks[:-1]]
+    return log_odds(float(generator.first(ids, [token], lengths)[0]))
+
+
+def _written_text(generator: Generator, texts: Sequence[str], most: int, seconds: float) -> str:
     """What the model writes when its refusal is never taken; empty where it takes too long."""
+    blocks, refusal = [generator.encode(text) for text in texts], generator.encode(REFUSAL)[0]
     try:
         steps = generator.generate(
             [token for block in blocks for token in block],
@@ -216,6 +229,34 @@ def fitted(probed: Sequence[Probed], kept: float, before: Manifest) -> dict[str,
     }
 
 
+def matched(probed: Sequence[Probed], parent: Manifest) -> dict[str, Any]:
+    """The parent's `refusal_slope`, and the `refusal` at which as many questions are refused as
+    the parent refuses of them."""
+    slope, edge = parent.refusal_slope, log_odds(parent.refusal)
+    theirs = sum(one.parent - slope * one.asked.router >= edge for one in probed)
+    ours = sorted((one.asked.refusal - slope * one.asked.router for one in probed), reverse=True)
+    ends = [ours[0] + 1.0, *ours, ours[-1] - 1.0]
+    edge = (ends[theirs] + ends[theirs + 1]) / 2
+    right = [one.asked for one in probed if one.asked.answerable and one.asked.first]
+    wrong = [one.asked for one in probed if not one.asked.answerable]
+
+    def refused(asked: Sequence[Asked]) -> float:
+        taken = sum(one.refusal - slope * one.router >= edge for one in asked)
+        return round(taken / max(1, len(asked)), 4)
+
+    return {
+        "refusal": round(from_odds(edge), 5),
+        "refusal_slope": slope,
+        "unanswerable_refused": refused(wrong),
+        "kept": round(1 - refused(right), 4),
+        "questions": len(probed),
+        "found_right": len(right),
+        "unanswerable": len(wrong),
+        "fitted": True,
+        "as_parent": theirs,
+    }
+
+
 def curve_of(
     probed: Sequence[Probed], refusal: float, slope: float
 ) -> tuple[Curve, tuple[float, float]]:
@@ -232,22 +273,37 @@ def curve_of(
 
 
 def recalibrated(
-    bot: Path, generator: Path, seed: int = 4, dev: Path | None = None
+    bot: Path,
+    generator: Path,
+    seed: int = 4,
+    dev: Path | None = None,
+    parent: Path | None = None,
 ) -> dict[str, Any]:
     """`refusal` and `refusal_slope` of a bot with another generator, and what they stand on.
 
-    `coverage` and `risk` are those of the thresholds, `curve` those of every other.
+    `coverage` and `risk` are those of the thresholds, `curve` those of every other. `parent` is
+    the bot it came from.
 
     Raises:
-        FeatherdeskError: bot, generator or dev file cannot be read.
+        FeatherdeskError: a bot, generator or dev file cannot be read.
     """
     agent = Agent.load(bot, generate=False)
-    return _measured(agent, _opened(agent, generator), seed, dev)
+    return _measured(agent, _opened(agent, generator), seed, dev, parent)
 
 
-def _measured(agent: Agent, generator: Generator, seed: int, dev: Path | None) -> dict[str, Any]:
-    probed = ask_dev(agent, generator, dev) if dev else ask_own(agent, generator, seed)
-    told = fitted(probed, KEPT_DEV if dev else KEPT, agent.manifest)
+def _measured(
+    agent: Agent, generator: Generator, seed: int, dev: Path | None, parent: Path | None
+) -> dict[str, Any]:
+    if parent is not None:
+        theirs = _opened(agent, parent / "generator")
+        probed = ask_own(agent, generator, seed, theirs)
+        probed += ask_dev(agent, generator, dev, theirs) if dev else []
+    else:
+        probed = ask_dev(agent, generator, dev) if dev else ask_own(agent, generator, seed)
+    if parent is not None and probed:
+        told = matched(probed, Manifest.load(parent))
+    else:
+        told = fitted(probed, KEPT_DEV if dev else KEPT, agent.manifest)
     curve, (coverage, risk) = curve_of(probed, told["refusal"], told["refusal_slope"])
     return told | {"coverage": coverage, "risk": risk, "curve": asdict(curve)}
 
@@ -258,10 +314,12 @@ def recalibrate(
     *,
     seed: int = 4,
     dev: Path | None = None,
+    parent: Path | None = None,
 ) -> dict[str, Any]:
     """Fit, and store with the bot: thresholds in its manifest, the curve in its report/.
 
-    `generator` is a folder or an open generator; left out, it is the bot's own.
+    `generator` is a folder or an open generator; left out, it is the bot's own. `parent` is the
+    bot it came from: see `matched`.
 
     Raises:
         FeatherdeskError: the bot writes in no language, or cannot be read or written.
@@ -271,7 +329,7 @@ def recalibrate(
         raise FeatherdeskError(f"{bot} has no generator: there is nothing to calibrate")
     opened = generator or bot / "generator"
     opened = _opened(agent, opened) if isinstance(opened, Path) else opened
-    told = _measured(agent, opened, seed, dev)
+    told = _measured(agent, opened, seed, dev, parent)
     store_thresholds(bot, told)
     return told
 
@@ -335,10 +393,13 @@ def _replacing(folder: Path) -> Iterator[Path]:
 @click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--generator", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--dev", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--parent", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--seed", type=int, default=4, show_default=True)
-def main(bot: Path, *, generator: Path | None, dev: Path | None, seed: int) -> None:
+def main(
+    bot: Path, *, generator: Path | None, dev: Path | None, parent: Path | None, seed: int
+) -> None:
     """Fit a bot's refusal and risk again, and store both with it."""
-    told = recalibrate(bot, generator, seed=seed, dev=dev)
+    told = recalibrate(bot, generator, seed=seed, dev=dev, parent=parent)
     click.echo(json.dumps({name: value for name, value in told.items() if name != "curve"}))
 
 

@@ -21,7 +21,14 @@ from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.runtime import Step
 from featherdesk.agent.scoring import from_odds, log_odds
 from featherdesk.compress.corpora import load_topics, split_topics, told_entry
-from featherdesk.compress.recalibrate import Probed, ask_own, curve_of, fitted, recalibrate
+from featherdesk.compress.recalibrate import (
+    Probed,
+    ask_own,
+    curve_of,
+    fitted,
+    matched,
+    recalibrate,
+)
 from featherdesk.compress.refusal import Asked
 from numpy.typing import NDArray
 
@@ -133,6 +140,47 @@ def test_too_few_questions_leave_the_thresholds_as_they_were(bot: Path) -> None:
     one = Probed(Asked(1.0, -4.0, first=True, answerable=True), "own", True)
     told = fitted([one] * 5, 0.96, Manifest.load(bot))
     assert (told["refusal"], told["refusal_slope"], told["fitted"]) == (0.4, 0.1, False)
+
+
+def test_beside_its_parent_a_bot_refuses_as_many_questions(bot: Path, probed: list[Probed]) -> None:
+    parent = Manifest.load(bot)
+    shaken = random.Random(2)
+    both = [
+        replace(
+            p,
+            parent=p.asked.refusal,
+            asked=replace(p.asked, refusal=p.asked.refusal + 3 + shaken.gauss(0, 0.5)),
+        )
+        for p in probed
+    ]
+    told = matched(both, parent)
+    slope = parent.refusal_slope
+    assert told["refusal_slope"] == slope
+
+    def refused(edge: float, doubts: Sequence[float]) -> list[bool]:
+        routed = [p.asked.router for p in both]
+        return [d - slope * r >= log_odds(edge) for d, r in zip(doubts, routed, strict=True)]
+
+    theirs = refused(parent.refusal, [p.parent for p in both])
+    ours = refused(told["refusal"], [p.asked.refusal for p in both])
+    assert 0 < sum(theirs) == sum(ours) == told["as_parent"] < len(both)
+    assert told["refusal"] > 0.8  # it doubts three log-odds more, so its threshold is higher
+    for edge, many in ((0.0001, len(both)), (0.9999, 0)):  # a parent that refuses all, or nothing
+        extreme = matched(both, replace(parent, refusal=edge))
+        assert sum(refused(extreme["refusal"], [p.asked.refusal for p in both])) == many
+
+
+def test_a_model_that_only_doubts_more_decides_as_its_parent_does(bot: Path) -> None:
+    agent = Agent.load(bot, generate=False)
+    asked = ask_own(agent, Doubting(shift=2.0), parent=Doubting())
+    assert all(abs(p.asked.refusal - p.parent - 2.0) < 1e-3 for p in asked)
+    parent = Manifest.load(bot)
+    told = matched(asked, parent)
+    ours, theirs = log_odds(told["refusal"]), log_odds(parent.refusal)
+    assert ours > theirs
+    for p in asked:
+        routed = parent.refusal_slope * p.asked.router
+        assert (p.asked.refusal - routed >= ours) == (p.parent - routed >= theirs)
 
 
 def test_the_curve_knows_wrong_words_and_sureness(probed: list[Probed]) -> None:
