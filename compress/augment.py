@@ -1,4 +1,5 @@
-"""Makes questions look typed by customers: typos, dropped words, politeness, small rewordings.
+"""Makes questions look typed by customers: typos, dropped words, politeness, a name, small
+rewordings.
 
 Everything is drawn from a given random source, so that a seed gives the same text again.
 """
@@ -6,7 +7,7 @@ Everything is drawn from a given random source, so that a seed gives the same te
 import random
 import re
 
-__all__ = ["dropped_words", "noisy", "polite", "reworded", "typos"]
+__all__ = ["dropped_words", "introduced", "noisy", "polite", "reworded", "typos"]
 
 _NEIGHBOURS = {
     "a": "qsz",
@@ -49,6 +50,22 @@ _BEFORE = (
     "one thing: ",
 )
 _AFTER = (" thanks", " thank you", " please", " cheers", " thx", " pls", ", many thanks")
+_NAMES = tuple(
+    "Abena Ahmed Aiko Akua Amara Ananya Andrzej Anh Ayodele Bao Björn Carlos Catherine Chidi "
+    "Daniela Darnell Deepak Elif Eszter Farid Fernanda Gareth Giulia Hana Hiroshi Huda Ingrid "
+    "Ivan Javier Kahurangi Kofi Latoya Leila Luca Mahmoud Marek Minh Miriam Nadia Nkechi Noah "
+    "Olga Pavel  Pooja Quan Rachel Rashida Rohan Ruth Sanna Siobhan Sofia Svetlana Tariq "
+    "Tevita Uma Viktor Wanjiru  Xavier Yan Yosef Zanele Zeynep".split()
+)
+_INTRODUCED = (
+    "{name} here. {text}",
+    "it's {name}, {low}",
+    "I'm {name} and have a question: {low}",
+    "{low} - {name}",
+    "{text} Best wishes, {name}",
+    "{name} again. {text}",
+)
+"""Other names and words than those of the gate's pairs (`fairness`), which must not be learned."""
 _SYNONYMS = {
     "can i": ("could i", "am i able to", "is it possible to", "may i"),
     "do you": ("does your place", "do you guys", "do u"),
@@ -133,6 +150,12 @@ def polite(text: str, rng: random.Random) -> str:
     return text + rng.choice(_AFTER)
 
 
+def introduced(text: str, rng: random.Random) -> str:
+    """With a name, which changes nothing of what is asked."""
+    low = text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return rng.choice(_INTRODUCED).format(name=rng.choice(_NAMES), text=text, low=low)
+
+
 def reworded(text: str, rng: random.Random) -> str:
     """With common phrases replaced by others that mean the same."""
     for phrase, others in _SYNONYMS.items():
@@ -150,6 +173,8 @@ def noisy(text: str, rng: random.Random) -> str:
         text = dropped_words(text, rng)
     if rng.random() < 0.12:
         text = polite(text, rng)
+    if rng.random() < 0.1:
+        text = introduced(text, rng)
     if rng.random() < 0.2:
         text = typos(text, rng)
     if rng.random() < 0.25:

@@ -6,7 +6,7 @@ import pytest
 from featherdesk.agent.grounding import unsupported
 from featherdesk.agent.prompt import REFUSAL
 from featherdesk.agent.types import Entry
-from featherdesk.compress.augment import dropped_words, noisy, polite, reworded, typos
+from featherdesk.compress.augment import dropped_words, introduced, noisy, polite, reworded, typos
 from featherdesk.compress.corpora import bot_rows, load_topics, target, topic_rows
 from featherdesk.compress.material import bot_material
 
@@ -75,7 +75,7 @@ def test_an_unasked_yes_is_dropped() -> None:
     assert target(["No, it does not."], "Does it cost anything?") == "No, it does not."
 
 
-@pytest.mark.parametrize("change", [typos, dropped_words, polite, reworded, noisy])
+@pytest.mark.parametrize("change", [typos, dropped_words, introduced, polite, reworded, noisy])
 def test_augmentation_is_repeatable_and_never_empty(change: object) -> None:
     text = "How much does delivery to Spain cost?"
     results = [change(text, random.Random(seed)) for seed in range(50)]  # type: ignore[operator]

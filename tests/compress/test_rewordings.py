@@ -168,6 +168,22 @@ def bare(text: str) -> str:
     return " ".join(re.findall(r"[\w']+", re.sub(r"\{\w+\}|\\\d", "|", text).casefold()))
 
 
+def test_names_and_introductions_of_the_gate_are_not_those_of_training() -> None:
+    theirs = {name for many in fairness._NAMES.values() for full in many for name in full.split()}
+    assert not theirs & set(augment._NAMES)
+    pieces = {
+        bare(piece)
+        for frame in augment._INTRODUCED
+        for piece in re.split(r"\{\w+\}", frame)
+        if len(piece.split()) > 1
+    }
+    assert "and have a question" in pieces
+    frames = [*fairness._INTRODUCED, *(one for many in phrases.FRAMES.values() for one in many)]
+    for text in frames:
+        held = [one for one in pieces if f" {one} " in f" {bare(text)} "]
+        assert not held, (text, held)
+
+
 def test_no_phrase_of_the_training_templates_is_used() -> None:
     frames = {frame for many in phrases.FRAMES.values() for frame in many}
     fresh = [
