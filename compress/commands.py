@@ -175,6 +175,7 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
     from ..agent.config import load_config
     from ..agent.ingest import read_faq
     from .corpora import bot_rows, load_topics, split_topics
+    from .material import BESIDE, LENGTH, OWN
     from .methods import Method
 
     told = load_config(source)
@@ -187,9 +188,12 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
         ) from None
     entries = read_faq(*(source.parent / name for name in told.bot.faq))
     topics, _ = split_topics(load_topics())
-    rows = list(bot_rows(entries, topics, settings.rows, settings.seed))
+    share, beside = (OWN, BESIDE) if config.distil else (0.75, 0)  # learned as healing does
+    made = bot_rows(entries, topics, settings.rows, settings.seed, own=share, beside=beside)
+    rows = list(made)
     own = replace(
         config,
+        length=LENGTH if config.distil else config.length,
         method=method,
         rank=settings.rank,
         alpha=2 * settings.rank,

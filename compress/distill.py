@@ -30,6 +30,7 @@ from .forward import (
     Batch,
     batch_of,
     divergences,
+    doubt_of,
     evened,
     hidden,
     in_view,
@@ -304,7 +305,7 @@ class _Run:
         weights = torch.where(firsts, config.first, 1.0) * counted
         loss = config.answers * (apart * weights).sum() / weights.sum()
         if config.doubt and bool(firsts.any()):
-            told_doubt, doubt = (_doubt(one[firsts], self.refusal) for one in (told, wanted))
+            told_doubt, doubt = (doubt_of(one[firsts], self.refusal) for one in (told, wanted))
             far = torch.nn.functional.smooth_l1_loss(told_doubt, doubt, reduction="none")
             loss = loss + config.doubt * (far * counted[firsts]).sum() / counted[firsts].sum()
         if config.states and states.shape == seen.shape:
@@ -363,13 +364,6 @@ class _Run:
         import shutil
 
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
-
-
-def _doubt(told: torch.Tensor, token: int) -> torch.Tensor:
-    """Log-odds of a token (n,) of log-probabilities (n, vocabulary), bent to stay within 8."""
-    others = told.clone()
-    others[:, token] = -math.inf
-    return 8 * torch.tanh((told[:, token] - torch.logsumexp(others, -1)) / 8)
 
 
 def _surprise(model: Any, batch: Batch) -> float:

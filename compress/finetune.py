@@ -23,10 +23,11 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..agent.errors import ConfigError, FeatherdeskError
+from ..agent.prompt import REFUSAL
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
 from .dataset import Encoded, Row, encode, pack
-from .forward import answer_logits, batch_of, evened, in_view
+from .forward import answer_logits, batch_of, doubt_of, evened, in_view
 from .methods import Method, TrainingConfig, with_adapter
 from .model import load_tokenizer
 from .rounding import rounded_adapted
@@ -34,7 +35,7 @@ from .training_log import Logs
 
 __all__ = ["Result", "epoch_batches", "finetune", "learning_rate_share"]
 
-FIRST = 4.0
+FIRST, DOUBT = 4.0, 0.5
 EVEN = 64
 STRIDE = 32
 """Multiples that answer tokens and sequences are filled up to: memory grows with new shapes."""
@@ -88,7 +89,8 @@ def finetune(
 
     encoded = [encode(row, tokens) for row in rows]
     held = _batched([encode(row, tokens) for row in validation], config, random.Random(0))
-    run = _Run(base, out, config, device, start_from, encoded, told)
+    refusal = tokens(REFUSAL)[0]
+    run = _Run(base, out, config, device, start_from, encoded, refusal, told)
     return run.train(held, progress=progress)
 
 
@@ -103,9 +105,11 @@ class _Run:
         device: torch.device,
         start_from: Path | None,
         encoded: Sequence[Encoded],
+        refusal: int,
         told: Callable[[int, float, float], None] | None = None,
     ) -> None:
         self.config, self.out, self.device, self.encoded = config, out, device, encoded
+        self.refusal = refusal
         self.told = told
         self.checkpoint = out / "checkpoint" / "checkpoint.safetensors"
         per_epoch = math.ceil(len(self._epoch(0)) / config.accumulate)
@@ -238,12 +242,17 @@ class _Run:
         places: torch.Tensor,
         logits: torch.Tensor,
     ) -> torch.Tensor:
-        """KL(parent || model) at answer places, in nats; the parent has every entry in view."""
+        """KL(parent || model) at answer places, in nats; the parent has every entry in view. At the
+        first token of an answer also how far the log-odds of a refusal lie apart, `DOUBT` times:
+        thresholds lie where divergence hardly sees them."""
         whole = batch_of(in_view(sequences), size).to(self.device)
         with torch.no_grad():
             wanted = torch.log_softmax(answer_logits(parent, whole, places), -1)
         told = torch.log_softmax(logits, -1)
-        return torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
+        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
+        doubt, theirs = (doubt_of(one, self.refusal) for one in (told, wanted))
+        far = torch.nn.functional.smooth_l1_loss(doubt, theirs, reduction="none")
+        return torch.where(whole.labels.flatten()[places - 1] == -100, apart + DOUBT * far, apart)
 
     def _rounded(self) -> AbstractContextManager[None]:
         return rounded_adapted(self.model, self.config.bits, self.config.block_size)

@@ -21,6 +21,7 @@ __all__ = [
     "batch_of",
     "divergence",
     "divergences",
+    "doubt_of",
     "evened",
     "hidden",
     "hidden_through",
@@ -176,6 +177,13 @@ def divergence(model: Any, batch: Batch, wanted: torch.Tensor) -> float:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
+def doubt_of(told: torch.Tensor, token: int) -> torch.Tensor:
+    """Log-odds of a token (n,) of log-probabilities (n, vocabulary), bent to stay within 8."""
+    others = told.clone()
+    others[:, token] = -math.inf
+    return 8 * torch.tanh((told[:, token] - torch.logsumexp(others, -1)) / 8)
+
+
 def answers(model: Any, probes: Sequence[Batch]) -> list[torch.Tensor]:
     """What the model says in every probe: what a changed one is compared with."""
     with mixed():

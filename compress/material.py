@@ -33,10 +33,10 @@ __all__ = [
 LENGTH = 448
 """Tokens of one packed sequence: room for four entries, as many as the router passes."""
 
-_OWN = 0.5
+OWN = 0.5
 """The share of rows of the bot's own entries."""
 
-_BESIDE = 2
+BESIDE = 2
 """Questions a row that it does not answer: whether to refuse is what pruning blurs first."""
 
 
@@ -74,8 +74,8 @@ def shipped_material(count: int = 1200, seed: int = 7) -> Material:
 
     topics, held = split_topics(load_topics())
     return Material(
-        tuple(topic_rows(topics, count, seed, _BESIDE)),
-        tuple(topic_rows(held, count // 8, seed + 1, _BESIDE)),
+        tuple(topic_rows(topics, count, seed, BESIDE)),
+        tuple(topic_rows(held, count // 8, seed + 1, BESIDE)),
     )
 
 
@@ -85,7 +85,7 @@ def bot_material(entries: Sequence[Entry], count: int = 1200, seed: int = 7) -> 
     from .corpora import bot_rows, load_topics, split_topics
 
     topics, _ = split_topics(load_topics())
-    made = bot_rows(entries, topics, count, seed, own=_OWN, beside=_BESIDE)
+    made = bot_rows(entries, topics, count, seed, own=OWN, beside=BESIDE)
     training, held = dataset.split(made, 1 / 16, seed)
     words = tuple(
         text for entry in entries for text in (entry.question, entry.answer, *entry.variants)
