@@ -204,6 +204,22 @@ def test_what_is_read_one_by_one_learns_from_all_in_view(
     assert 0 < result.validation_loss < 0.9 * result.first_validation_loss
 
 
+def test_how_far_the_doubts_lie_apart_counts_where_an_answer_begins(
+    lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(row, entries=(*row.entries, *row.entries), block=True) for row in _rows(12)]
+    config = _config(distil=1.0, max_steps=1, evaluate_every=1)
+
+    def first_loss(name: str) -> float:
+        out = tmp_path / name
+        told = finetune(lively, rows[:8], rows[8:], out, config, progress=False)
+        return told.first_validation_loss
+
+    with_doubt = first_loss("a")
+    monkeypatch.setattr("featherdesk.compress.finetune.DOUBT", 0.0)
+    assert with_doubt > first_loss("b") > 0
+
+
 @pytest.mark.parametrize(
     "changes", [{"method": Method.DORA}, {"compiled": True}, {"dropout": 0.1}, {"block_size": 33}]
 )
