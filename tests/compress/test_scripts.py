@@ -84,6 +84,7 @@ def test_a_bot_is_made_of_a_public_set(
     (tmp_path / "k.json").write_text(
         json.dumps({"hotel": {"1": {"name": "THE ELM", "docs": docs}}})
     )
+    (tmp_path / "SOURCE.txt").write_text("somebody else's")
     out = tmp_path / "bot"
     done = CliRunner().invoke(module.main, [str(tmp_path / "k.json"), str(out)])
     assert done.exception is None, done.output
