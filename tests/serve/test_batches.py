@@ -156,7 +156,7 @@ def test_all_sides_are_measured_in_one_run(run: Batches) -> None:
         assert one.equal == 1.0
         past = 24 + 4.5
         size = 1e6 * run.weights_mb[one.side] + one.batch * past * 512
-        assert one.gb_a_second == pytest.approx(size / one.step_ms.median / 1e6, rel=0.05, abs=0.01)
+        assert one.gb_a_second == pytest.approx(size / one.step_ms.median / 1e6, rel=0.15, abs=0.02)
         assert one.share == pytest.approx(one.gb_a_second / run.copy_gb_a_second, rel=0.1, abs=0.01)
         assert (one.decode_times is None) == (one.side == "runtime")
 
