@@ -51,3 +51,10 @@ async def iterated(work: Callable[[Stopped], Iterator[T]]) -> AsyncGenerator[T, 
         await worker
     finally:
         gone.set()
+        worker.add_done_callback(_heard)
+
+
+def _heard(worker: "asyncio.Future[None]") -> None:
+    """What goes wrong when nobody waits any more is nobody's news: asyncio would log it."""
+    if not worker.cancelled():
+        worker.exception()
