@@ -104,8 +104,11 @@ def build(
             place(classifier, folder / "classifier")
         draw(_curves(calibration), folder / "report")
         manifest = _manifest(config, calibration, adapter, entries)
-        told = most_asked_first(index.entries, asked(out, config.storage.url))
-        manifest, share = _sealed(folder, manifest, told, config, notify, quick=quick)
+        if manifest.blocks:
+            notify("reading the entries once")
+            told = most_asked_first(index.entries, asked(out, config.storage.url))
+            write_blocks(folder, told, config.generation.writes, config.generation.stored_mb)
+        manifest, share = _sealed(folder, manifest, notify, quick=quick)
     shutil.rmtree(work, ignore_errors=True)
     limits = _main(calibration)
     return Built(
@@ -123,19 +126,9 @@ def build(
 
 
 def _sealed(
-    folder: Path,
-    manifest: Manifest,
-    entries: Sequence[Entry],
-    config: BotConfig,
-    notify: Notify,
-    *,
-    quick: bool,
+    folder: Path, manifest: Manifest, notify: Notify, *, quick: bool
 ) -> tuple[Manifest, float | None]:
-    """Read the entries once where the model can, seal the bot, and let it take its self-test."""
-    if manifest.blocks:
-        notify("reading the entries once")
-        room = config.generation.stored_mb
-        write_blocks(folder, entries, config.generation.writes, room)
+    """Seal the bot, and let it take its self-test."""
     sealed = seal(folder, manifest)
     if quick:
         return sealed, None

@@ -199,7 +199,10 @@ def topic_rows(topics: Sequence[Topic], count: int, seed: int, beside: int = 0) 
         business = business_name(rng)
         told = tell(topic, business, rng)
         row = _row(told, [tell(other, business, rng) for other in others], "topics", rng)
-        absent = [t for t in pool if t is not topic and t not in others]
+        shown = [topic, *others]
+        absent = [t for t in pool if t not in shown]
+        if len(absent) < beside:  # a small domain, shown almost whole
+            absent = [t for t in topics if t not in shown]
         chosen = more.sample(absent, k=min(beside, len(absent)))
         yield _besides(row, [tell(other, business, more) for other in chosen], more)
 

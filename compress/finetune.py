@@ -105,7 +105,7 @@ class _Run:
         device: torch.device,
         start_from: Path | None,
         encoded: Sequence[Encoded],
-        refusal: int = 0,
+        refusal: int,
         told: Callable[[int, float, float], None] | None = None,
     ) -> None:
         self.config, self.out, self.device, self.encoded = config, out, device, encoded

@@ -29,7 +29,7 @@ from .steps import Notify
 __all__ = ["Kept"]
 
 _MEASURE = ("answers", "dataset", "measure", "measured", "probe")
-_FIT = ("augment", "corpora", "recalibrate", "refusal")
+_FIT = ("augment", "corpora", "doubts", "recalibrate", "refusal")
 """The modules of this package whose next edit may find something else."""
 
 

@@ -161,7 +161,7 @@ class Run:
             plan=self.plan,
             copy_gb_a_second=self.speed,
             sides={side.name: side.child.told.info for side in self.sides},
-            weights_mb={side.name: round(side.weights / 1e6, 1) for side in self.sides},
+            weights_mb={side.name: round(side.weights / 1e6, 3) for side in self.sides},
             found=tuple(
                 self._figures(side, batch)
                 for batch in self.plan.batches

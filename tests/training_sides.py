@@ -96,7 +96,6 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
         PrinterCallback,
         Trainer,
         TrainerCallback,
-        TrainingArguments,
     )
 
     config = job.config
@@ -110,16 +109,6 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
     model = AutoModelForCausalLM.from_pretrained(job.base)
     settings = adapter_settings(config, model.config.num_hidden_layers, steps)
     model = get_peft_model(model, settings)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(0.9, 0.98),
-    )
-    warmup = max(1, round(steps * config.warmup_share))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_share(step, warmup, steps)
-    )
 
     class Turns(TrainerCallback):  # type: ignore[misc]
         """Counts the seconds between two evaluations."""
@@ -145,27 +134,52 @@ def with_trainer(job: Job, turn: Callable[[int, float, float], None]) -> None:
 
     trainer = InOrder(
         model=model,
-        args=TrainingArguments(
-            str(job.out),
-            per_device_train_batch_size=job.batch,
-            gradient_accumulation_steps=job.accumulate,
-            num_train_epochs=1,
-            bf16=job.side == "trainer-bf16",
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            seed=config.seed,
-        ),
+        args=arguments(job),
         train_dataset=examples,
         data_collator=padded,
-        optimizers=(optimizer, schedule),
+        optimizers=optimized(model, config, steps),
         callbacks=[Turns()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+
+
+def optimized(model: Any, config: TrainingConfig, steps: int) -> tuple[Any, Any]:
+    """Optimizer and schedule as `finetune` has them."""
+    import torch
+
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.98),
+    )
+    warmup = max(1, round(steps * config.warmup_share))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_share(step, warmup, steps)
+    )
+    return optimizer, schedule
+
+
+def arguments(job: Job) -> Any:
+    """The Trainer's settings: nothing beside the training itself."""
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        str(job.out),
+        per_device_train_batch_size=job.batch,
+        gradient_accumulation_steps=job.accumulate,
+        num_train_epochs=1,
+        bf16=job.side == "trainer-bf16",
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        seed=job.config.seed,
+    )
 
 
 def encoder(base: Path) -> Callable[[str], list[int]]:

@@ -97,7 +97,7 @@ def test_going_on_takes_the_batches_that_would_have_come(tiny: Path, tmp_path: P
 
     encoded = [encode(row, lambda text: list(text.encode())) for row in _rows(24)]
     config = _config(batch=1, length=700)
-    run = module._Run(tiny, tmp_path / "a", config, torch.device("cpu"), None, encoded)
+    run = module._Run(tiny, tmp_path / "a", config, torch.device("cpu"), None, encoded, 0)
     whole = [batch[0].ids.tolist() for batch in islice(run._batches(), 60)]
     epoch = len(pack(encoded, config.length, random.Random(config.seed)))
     assert epoch < 24  # several rows share a sequence

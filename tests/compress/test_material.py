@@ -44,14 +44,11 @@ def test_what_is_held_out_is_learned_nowhere(material: Material) -> None:
 
 
 def test_every_row_is_also_asked_what_it_does_not_tell(material: Material) -> None:
-    refusals = []
     for row in (*material.rows, *material.held):
         told = [question.target for question in row.questions]
-        assert REFUSAL in told
-        refusals.append(told.count(REFUSAL))
+        assert told.count(REFUSAL) >= 2
         if row.source == "bot":
             assert len(told) > 2
-    assert sum(refusals) >= 2 * len(refusals)
 
 
 def test_the_words_of_the_faq_are_there_in_all_its_languages(material: Material) -> None:

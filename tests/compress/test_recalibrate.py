@@ -21,9 +21,8 @@ from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.runtime import Step
 from featherdesk.agent.scoring import from_odds, log_odds
 from featherdesk.compress.corpora import load_topics, split_topics, told_entry
+from featherdesk.compress.doubts import Probed, ask_own
 from featherdesk.compress.recalibrate import (
-    Probed,
-    ask_own,
     curve_of,
     fitted,
     matched,

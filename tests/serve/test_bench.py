@@ -18,7 +18,8 @@ from featherdesk.serve.measurement import Measurement
 from featherdesk.serve.outcome import Outcome
 from featherdesk.serve.wanted import Wanted
 
-from .tiny_bot import ENTRIES, SAYS, make_bot, make_generator, make_tokenizer
+from ..tiny_llama import make_tokenizer
+from .tiny_bot import ENTRIES, SAYS, make_bot, make_generator
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_peer.py"))]
 CLI = [sys.executable, "-m", "featherdesk.agent.cli", "bench"]

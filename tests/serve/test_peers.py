@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from featherdesk.serve.peers import GenAI, LlamaCpp, Transformers, not_native
 
-from .tiny_bot import make_tokenizer
+from ..tiny_llama import TALKATIVE, make_llama
 
 IDS = [1, *range(10, 30)]
 ORDER: dict[str, Any] = {"ids": IDS, "texts": ("ab", "cd"), "blocks": (), "sources": (), "limit": 6}
@@ -187,30 +187,7 @@ def test_a_build_that_is_not_native_is_seen() -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny seeded llama whose answers wander."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=320,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        tie_word_embeddings=False,
-        initializer_range=0.1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    make_tokenizer().save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    return folder
+    return make_llama(tmp_path_factory.mktemp("model"), 2, **TALKATIVE)
 
 
 def test_others_write_what_our_runtime_writes(model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from featherdesk.serve.child import Child, opened
 from featherdesk.serve.prompts import Prompt
 from featherdesk.serve.sweep import Setting, fastest, grid, refined, sweep
 
-from .tiny_bot import SAYS, make_tokenizer
+from ..tiny_llama import make_tokenizer
+from .tiny_bot import SAYS
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_peer.py"))]
 PROMPTS = [Prompt(str(n), "?", (), (5,) * (10 + n), ("x",), (), (), 8) for n in range(3)]

@@ -13,7 +13,8 @@ from featherdesk.agent.index import Index
 from featherdesk.agent.prefill import write_blocks
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.types import Entry
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from ..tiny_llama import make_tokenizer
 
 SAYS = "By card."
 WORDS = 260
@@ -25,17 +26,6 @@ ENTRIES = (
     Entry("invoice", "Where do I find my invoice?", SAYS, ("i need a receipt",)),
 )
 TOML = '[bot]\nname = "tiny"\n[generation]\nthreads = 1\nstored_mb = 50.0\n'
-
-
-def make_tokenizer() -> Tokenizer:
-    """A token a byte, and the marks."""
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({t: n for n, t in enumerate([*special, *letters])}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    return tokenizer
 
 
 def make_generator(folder: Path, says: str = SAYS) -> Path:
