@@ -106,7 +106,8 @@ class Webhook:
         connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
         try:
             connection.request("POST", path, body, headers)
-            status = connection.getresponse().status
+            with connection.getresponse() as answer:
+                status = answer.status
         finally:
             connection.close()
         if not 200 <= status < 300:

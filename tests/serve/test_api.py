@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ GOOD = "Standard delivery takes 3 to 5 working days and costs £4.95."
 WRONG = "Standard delivery takes 3 to 5 working days and costs £9.95."
 
 
+@pytest.fixture
+def client_of() -> Iterator[Callable[..., OpenAI]]:
+    """Makes OpenAI's clients of the server at a url, and closes them."""
+    with ExitStack() as opened:
+        yield lambda url, key="none": opened.enter_context(
+            OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+        )
+
+
 def _chat(server: Any, **body: object) -> httpx.Response:
     return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=120)
 
@@ -36,8 +46,10 @@ def test_health_and_models(server: Any) -> None:
 
 
 @end_to_end
-def test_the_openai_client_gets_an_answer_with_its_receipt(server: Any) -> None:
-    client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
+def test_the_openai_client_gets_an_answer_with_its_receipt(
+    server: Any, client_of: Callable[..., OpenAI]
+) -> None:
+    client = client_of(server.url)
     done = client.chat.completions.create(model="x", messages=[{"role": "user", "content": ASKED}])
     assert "£" in (done.choices[0].message.content or "")
     receipt = done.model_dump()["featherdesk"]
@@ -47,8 +59,8 @@ def test_the_openai_client_gets_an_answer_with_its_receipt(server: Any) -> None:
 
 
 @end_to_end
-def test_the_stream_is_the_same_reply(server: Any) -> None:
-    client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
+def test_the_stream_is_the_same_reply(server: Any, client_of: Callable[..., OpenAI]) -> None:
+    client = client_of(server.url)
     asked = [{"role": "user", "content": "What is the price of standard UK delivery?"}]
     chunks = list(client.chat.completions.create(model="x", messages=asked, stream=True))
     whole = client.chat.completions.create(model="x", messages=asked)
@@ -148,19 +160,15 @@ def test_a_refused_artefact_is_not_served(shop: Path, tmp_path: Path, cli: Any) 
     assert "--accept-refused" in done.stderr
 
 
-def _client(url: str, key: str = "none") -> OpenAI:
-    return OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
-
-
 def _asked(client: OpenAI, question: str = SCRIPTED, **options: Any) -> Any:
     messages: Any = [{"role": "user", "content": question}]
     return client.chat.completions.create(model="b", messages=messages, **options)
 
 
 def test_a_rejected_reply_is_replaced_by_the_curated_text(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
-    client = _client(serving(create_app(bot_of(WRONG))))
+    client = client_of(serving(create_app(bot_of(WRONG))))
     whole = _asked(client)
     assert whole.choices[0].message.content == GOOD
     chunks = list(_asked(client, stream=True))
@@ -175,17 +183,17 @@ def test_a_rejected_reply_is_replaced_by_the_curated_text(
 
 
 def test_a_grounded_reply_replaces_nothing(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
-    chunks = list(_asked(_client(serving(create_app(bot_of(GOOD)))), stream=True))
+    chunks = list(_asked(client_of(serving(create_app(bot_of(GOOD)))), stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == GOOD
     assert not chunks[-1].model_dump()["featherdesk"]["replaces"]
 
 
 def test_what_is_to_be_chosen_stands_in_the_text(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
-    client = _client(serving(create_app(bot_of(REFUSAL))))
+    client = client_of(serving(create_app(bot_of(REFUSAL))))
     assert "\n1. How long does delivery take?" in _asked(client).choices[0].message.content
     chunks = list(_asked(client, stream=True))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -193,9 +201,9 @@ def test_what_is_to_be_chosen_stands_in_the_text(
 
 
 def test_tokens_are_counted_whole_and_streamed(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
-    client = _client(serving(create_app(bot_of(GOOD))))
+    client = client_of(serving(create_app(bot_of(GOOD))))
     usage = _asked(client).usage
     assert usage.completion_tokens == len(GOOD)
     assert usage.prompt_tokens > len(SCRIPTED)
@@ -224,12 +232,12 @@ def test_the_async_client_gets_the_same_whole_and_streamed(
 
 
 def test_errors_are_the_clients_own_exceptions(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
     url = serving(create_app(bot_of(GOOD), key="s3cret"))
-    good = _client(url, "s3cret")
+    good = client_of(url, "s3cret")
     with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
-        _asked(_client(url, "wrong"))
+        _asked(client_of(url, "wrong"))
     with pytest.raises(openai.BadRequestError, match="not empty"):
         _asked(good, "")
     with pytest.raises(openai.BadRequestError, match="2000 characters"):
@@ -241,10 +249,10 @@ def test_errors_are_the_clients_own_exceptions(
 
 
 def test_a_store_that_fails_is_an_error_whole_and_streamed(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
     bot = bot_of(GOOD)
-    client = _client(serving(create_app(bot)))
+    client = client_of(serving(create_app(bot)))
     with bot.store._session() as session:
         session.connection().exec_driver_sql("DROP TABLE messages")
     with pytest.raises(openai.InternalServerError, match="could not be stored"):
@@ -254,16 +262,19 @@ def test_a_store_that_fails_is_an_error_whole_and_streamed(
 
 
 def test_a_client_that_leaves_stops_the_model(
-    bot_of: Callable[..., Any], endless: Any, serving: Callable[[Any], str]
+    bot_of: Callable[..., Any],
+    endless: Any,
+    serving: Callable[[Any], str],
+    client_of: Callable[..., OpenAI],
 ) -> None:
-    stream = _asked(_client(serving(create_app(bot_of(endless)))), stream=True)
+    stream = _asked(client_of(serving(create_app(bot_of(endless)))), stream=True)
     assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
     stream.close()
     assert endless.ended.wait(30)
 
 
 def test_questions_are_answered_while_it_warms_up_and_the_page_comes_after(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
     went_on, made = threading.Event(), threading.Event()
 
@@ -276,7 +287,7 @@ def test_questions_are_answered_while_it_warms_up_and_the_page_comes_after(
 
     url = serving(create_app(bot_of(GOOD), page=page, warm=warm))
     assert httpx.get(f"{url}/readyz").json() == {"status": "ready", "bot": "b", "page": False}
-    assert _asked(_client(url)).choices[0].message.content == GOOD
+    assert _asked(client_of(url)).choices[0].message.content == GOOD
     assert not made.is_set()
     went_on.set()
     assert made.wait(30)
@@ -290,32 +301,32 @@ def _counted(url: str, result: str) -> float:
 
 
 def test_a_question_that_was_asked_before_is_answered_at_once_and_says_so(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
     bot = bot_of(GOOD)
     bot.agent.answers = AnswerCache(10**6)
     url = serving(create_app(bot))
-    first = _asked(_client(url))
+    first = _asked(client_of(url))
     assert not first.model_dump()["featherdesk"]["cached"]
     assert (_counted(url, "hit"), _counted(url, "miss")) == (0, 1)
-    chunks = list(_asked(_client(url), "WHEN will my package arrive", stream=True))
+    chunks = list(_asked(client_of(url), "WHEN will my package arrive", stream=True))
     words = [chunk.choices[0].delta.content for chunk in chunks]
     assert [word for word in words if word] == [GOOD]
     receipt = chunks[-1].model_dump()["featherdesk"]
     assert (receipt["cached"], receipt["author"], receipt["replaces"]) == (True, "model", False)
     assert [one["entry_id"] for one in receipt["citations"]] == ["delivery"]
-    again = _asked(_client(url))
+    again = _asked(client_of(url))
     assert again.model_dump()["featherdesk"]["cached"]
     assert again.usage.total_tokens == 0
     assert (_counted(url, "hit"), _counted(url, "miss")) == (2, 1)
 
 
 def test_without_a_cache_nothing_is_counted(
-    bot_of: Callable[..., Any], serving: Callable[[Any], str]
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:
     url = serving(create_app(bot_of(GOOD)))
     for _ in range(2):
-        assert not _asked(_client(url)).model_dump()["featherdesk"]["cached"]
+        assert not _asked(client_of(url)).model_dump()["featherdesk"]["cached"]
     assert (_counted(url, "hit"), _counted(url, "miss")) == (0, 0)
 
 
