@@ -79,12 +79,14 @@ def _head(run: RunReport) -> str:
     verdict = str(run.gate.get("verdict", "undecided")) if run.gate else ""
     named = verdict if verdict in {"passed", "refused"} else "undecided"
     told = pill(named, f"gate: {verdict}" if verdict else "not gated")
-    return head("Compression report", run.name, _sentence(run), told)
+    return head("Compression report", run.name, _sentence(run), told if run.stages else "")
 
 
 def _sentence(run: RunReport) -> str:
     """The result in one sentence."""
     result, base = run.result, run.unpruned
+    if result is None and run.techniques:
+        return f"{len(run.techniques)} exports of <b>{safe(run.model)}</b>, measured in one run."
     if result is None:
         return "Nothing was measured."
     text = f"<b>{safe(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
@@ -168,7 +170,7 @@ def _took(seconds: float) -> str:
 
 def _charts(run: RunReport) -> str:
     sides = _sides(run)
-    if not sides:
+    if not run.result:
         return ""
     last = sides[-1][1]
     cards = []
@@ -196,7 +198,7 @@ def _sides(run: RunReport) -> list[tuple[str, Measured, str]]:
 
 def _table(run: RunReport) -> str:
     sides = _sides(run)
-    if not sides:
+    if not run.result:
         return ""
     heads = "".join(f"<th class='{mark}'>{safe(name)}</th>" for name, _, mark in sides)
     rows = []
@@ -236,9 +238,11 @@ def pareto_points(run: RunReport, x: Figure) -> list[Point]:
 
     fp32 would leave no room for the rest, and what was pruned and not healed is no result.
     """
-    whole = [(n, told, mark) for n, told, mark in _sides(run) if _offered(run, told)]
-    alone = [(stage.name, stage.measured, "plain") for stage in run.techniques if stage.measured]
-    sides = [*whole, *alone]
+    sides = [(n, told, mark) for n, told, mark in _sides(run) if _offered(run, told)]
+    known = [told for _, told, _ in _sides(run)]
+    for one in run.techniques:
+        if one.measured and one.kind != "prune" and one.measured not in known:
+            sides.append((one.name, one.measured, "plain"))
     values = [(x.read(told) or 0.0, 100 * told.quality.correct) for _, told, _ in sides]
     best = set(front([(v if x.better == "less" else -v, -right) for v, right in values]))
     return [
@@ -253,13 +257,14 @@ def _offered(run: RunReport, told: Measured) -> bool:
 
 
 def _pareto(run: RunReport) -> str:
-    if not run.result:
+    if not run.result and not run.techniques:
         return ""
+    made_by = run.result.command if run.result else ""
     charts = []
     for key, label in (("size", "MB on disk"), ("first", "ms to the first token")):
         points = pareto_points(run, _BY_KEY[key])
         drawn = scatter(_BY_KEY[key].name, points, label, "% of answers correct")
-        charts.append(figure(drawn, run.result.command, _BY_KEY[key].name, "wide"))
+        charts.append(figure(drawn, made_by, _BY_KEY[key].name, "wide"))
     return (
         "<p class='soft'>Up and to the left is better; nothing beats what lies on the dashed "
         "line. fp32 and what is pruned but not healed are left out; they stand in the table."
@@ -271,7 +276,8 @@ def _techniques(run: RunReport) -> str:
     if not run.techniques:
         return ""
     keys = [
-        _BY_KEY[key] for key in ("size", "first", "characters", "peak", "correct", "chrf", "nats")
+        _BY_KEY[key]
+        for key in ("size", "first", "characters", "peak", "correct", "refused", "chrf", "nats")
     ]
     heads = "<th></th>" + "".join(f"<th>{safe(one.name)}<br>{safe(one.unit)}</th>" for one in keys)
     rows = "".join(
@@ -285,7 +291,8 @@ def _techniques(run: RunReport) -> str:
 
 
 def _method(run: RunReport) -> str:
-    result = run.result
+    alone = next((one.measured for one in run.techniques if one.measured), None)
+    result = run.result or alone
     lines = [f"Made by <code>{safe(run.command)}</code> on {safe(run.machine)}."]
     if result is not None:
         lines += [

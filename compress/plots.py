@@ -29,7 +29,7 @@ def draw(run: RunReport, folder: Path) -> list[Path]:
     """Write steps.png, pareto.png, gate.png and damage.png, as far as there is something."""
     wanted: list[tuple[str, bool, Callable[[RunReport, Any], None], tuple[float, float]]] = [
         ("steps", bool(run.result), _steps, (11, 8.5)),
-        ("pareto", bool(run.result), _pareto, (11, 4.4)),
+        ("pareto", bool(run.result or run.techniques), _pareto, (11, 4.4)),
         ("gate", bool(run.gate and run.gate.get("measures")), _gate, (8, 4)),
         ("damage", bool(run.damage), _damage, (max(8.0, 3.2 * len(run.damage or {})), 6)),
     ]

@@ -25,8 +25,8 @@ SCHEMA = 1
 class Stage:
     """A step of a run, or a technique alone: its settings, what it told, what it then measured.
 
-    `measured` is of the export behind the step, in the recipe's precision; None where it was not
-    measured. `command` does the step again.
+    A `kind` of `prune` was not healed. `measured` is of the export behind the step, in the
+    recipe's precision; None where it was not measured. `command` does the step again.
     """
 
     name: str

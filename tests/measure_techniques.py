@@ -1,35 +1,40 @@
-"""Each technique of compression alone, and what they come to together: a table and its JSON.
+"""Each technique of compression alone, and what they come to together: a table and a report.
 
-    python tests/measure_techniques.py BOT WORK OUT.json [--only NAME ...] [--tokens 300000]
+    python tests/measure_techniques.py BOT WORK OUT [--only NAME ...] [--tokens 300000]
         [--calibration ROWS.jsonl]
 
 BOT is a bot folder whose model is compressed; WORK keeps steps and exports, so that it goes on where
-it was stopped. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
+it was stopped; OUT is the folder of the report. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
 generators are then asked the held rows in one run, question by question in turn.
 """
 
-import json
+import platform
 import shlex
 import sys
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 
 import click
+from featherdesk.agent.engine import available_cores
 from featherdesk.compress.channels import PruneChannels
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import ExportFast
 from featherdesk.compress.heads import PruneHeads
 from featherdesk.compress.layers import RemoveLayers
 from featherdesk.compress.measure import compare
-from featherdesk.compress.measured import ratio
+from featherdesk.compress.measured import Measured, ratio
+from featherdesk.compress.report import RunReport, Stage, write_report
 from featherdesk.compress.sharing import ShareWeights
 from featherdesk.compress.sparsity import Sparsify
-from featherdesk.compress.steps import Step, Task, run_steps
+from featherdesk.compress.steps import Done, Step, Task, run_steps
 from featherdesk.compress.subject import find_subject
 from featherdesk.compress.vocabulary import TrimVocabulary
 
 BASE = "int4, blocks of 32"
+_TOLD = (attrgetter("settings"), attrgetter("measured"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +128,49 @@ def main(
     command = shlex.join(["python", *sys.argv])
     found = compare(folders, subject.material.held, questions=questions, command=command)
     base = found[[technique.name for technique in chosen].index(BASE)]
-    rows = []
-    for technique, done, one in zip(chosen, made, found, strict=True):
-        rows.append(
-            {
-                "technique": technique.name,
-                "size_mb": one.size_mb,
-                "resident_mb": one.resident_mb,
-                "first_token": ratio(one, base, "first").median,
-                "characters": ratio(one, base, "rate").median,
-                "correct": one.quality.correct,
-                "exact": one.quality.exact,
-                "refused_right": one.quality.refused_right,
-                "nats_per_character": one.nats_per_character,
-                "minutes": round(sum(step.seconds for step in done) / 60, 1),
-                "measured": asdict(one.quality),
-            }
+    stages = [_stage(*row) for row in zip(chosen, made, found, strict=True)]
+    run = RunReport(
+        name="Techniques",
+        model=str(bot),
+        recipe="",
+        command=command,
+        machine=f"{available_cores()} cores, {platform.machine()}, {platform.system()}",
+        created=datetime.now(UTC).isoformat(timespec="minutes"),
+        stages=(),
+        unpruned=base,
+        fp32=found[0],
+        techniques=tuple(stages),
+        commands={"techniques": command},
+        notes=(f"What is healed learned {tokens:,} tokens.",),
+    )
+    write_report(out, run)
+    click.echo(_table(stages, base))
+
+
+def _stage(technique: Technique, done: Sequence[Done], measured: Measured) -> Stage:
+    kind = "prune" if technique.steps and not technique.heal else "export"
+    settings, told = ({one.name: read(one) for one in done} for read in _TOLD)
+    seconds = sum(one.seconds for one in done)
+    return Stage(technique.name, kind, settings, told, seconds, measured)
+
+
+def _table(stages: Sequence[Stage], base: Measured) -> str:
+    """Ratios are to `base`, question by question."""
+    heads = ("technique", "MB", "time to first token", "characters/s", "correct, %", "exact, %")
+    lines = [f"| {' | '.join((*heads, 'minutes'))} |", "|" + "---|" * (len(heads) + 1)]
+    for stage in stages:
+        assert stage.measured is not None
+        one = stage.measured
+        cells = (
+            stage.name,
+            f"{one.size_mb:.1f}",
+            f"{ratio(one, base, 'first').median:.2f}",
+            f"{ratio(one, base, 'rate').median:.2f}",
+            f"{100 * one.quality.correct:.1f}",
+            f"{100 * one.quality.exact:.1f}",
+            f"{stage.seconds / 60:.1f}",
         )
-    told = {"made": time.strftime("%Y-%m-%d"), "command": command, "rows": rows}
-    out.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    click.echo(table(rows))
-
-
-def table(rows: list[dict[str, object]]) -> str:
-    """The rows as a Markdown table."""
-    names = ("technique", "size_mb", "first_token", "characters", "correct", "exact", "minutes")
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    lines += [f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

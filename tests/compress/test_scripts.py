@@ -16,7 +16,10 @@ from featherdesk.agent.evaluate import load_cases
 from featherdesk.agent.ingest import read_faq
 from featherdesk.compress.dataset import save
 from featherdesk.compress.export import ExportFast
+from featherdesk.compress.figures import FIGURES
 from featherdesk.compress.layers import RemoveLayers
+from featherdesk.compress.page import pareto_points
+from featherdesk.compress.report import load
 
 from .conftest import SHOP, task_of
 
@@ -52,17 +55,24 @@ def test_techniques_are_compared_in_a_table(
     monkeypatch.setenv("CXX", "no-such-compiler")
     material = task_of(roomy, tmp_path).material
     save([*material.rows, *material.held], tmp_path / "rows.jsonl")
-    out = tmp_path / "out.json"
+    out = tmp_path / "out"
     given = [str(shop_bot), str(tmp_path / "work"), str(out), "--only", "a layer"]
     given += ["--calibration", str(tmp_path / "rows.jsonl"), "--tokens", "1", "--questions", "4"]
     done = CliRunner().invoke(module.main, given)
     assert done.exception is None, done.output
-    rows = json.loads(out.read_text())["rows"]
-    assert [row["technique"] for row in rows] == ["fp32", module.BASE, "a layer"]
-    sizes = [row["size_mb"] for row in rows]
+    run = load(out)
+    assert [one.name for one in run.techniques] == ["fp32", module.BASE, "a layer"]
+    measured = [one.measured for one in run.techniques if one.measured]
+    sizes = [one.size_mb for one in measured]
     assert sizes == sorted(sizes, reverse=True)
-    assert (rows[1]["first_token"], rows[1]["characters"]) == (1.0, 1.0)
-    assert done.stdout.count("\n") == 2 + len(rows)
+    assert (run.fp32, run.unpruned) == (measured[0], measured[1])
+    points = [point.name for point in pareto_points(run, FIGURES[0])]
+    assert points == ["int4, unpruned", "a layer"]
+    text = (out / "report.html").read_text()
+    assert text.count(run.command.replace("'", "&#x27;")) == 2
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 + len(measured)
+    assert lines[3].split(" | ")[2:4] == ["1.00", "1.00"]
 
 
 def test_a_bot_is_made_of_a_public_set(
