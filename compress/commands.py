@@ -203,6 +203,7 @@ def _of_bot(source: Path, config: "TrainingConfig") -> "tuple[str, str, Training
         batch=2,
         accumulate=3,
         evaluate_every=25,
+        patience=12,  # the end of the schedule gains most, and `minutes` ends what does not
         minutes=settings.minutes,
     )
     return told.generation.base, told.generation.adapter, own, rows

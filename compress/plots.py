@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..agent.charts import Bar
+from ..agent.page import signed
 from ..agent.plots import GREEN, GREY, INK, RED, TONES, bar_chart, saved
 from .figures import FIGURES, shown
 from .page import pareto_points
@@ -91,14 +92,21 @@ def _gate(run: RunReport, figure: Any) -> None:
 
 
 def _damage(run: RunReport, figure: Any) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
     views = run.damage or {}
     most = most_lost(views)
+    shades = LinearSegmentedColormap.from_list("lost", [GREEN, "#f4f7f5", RED])
     places = figure.subplots(1, len(views), squeeze=False)[0]
     for axes, (view, told) in zip(places, views.items(), strict=True):
         rows = worst_rows(told)
         names = list(dict.fromkeys(name for row in rows.values() for name in row))
         losses = np.array([[row.get(name, np.nan) for name in names] for row in rows.values()])
-        axes.imshow(losses, cmap="RdYlGn_r", vmin=-most, vmax=most, aspect="auto")
+        axes.imshow(losses, cmap=shades, vmin=-most, vmax=most, aspect="auto")
+        for (down, right), loss in np.ndenumerate(losses):
+            if not np.isnan(loss):
+                ink = "white" if abs(loss) > 0.7 * most else INK
+                axes.text(right, down, signed(loss, 1), ha="center", va="center", color=ink, size=7)
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_title(view)

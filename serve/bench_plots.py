@@ -40,7 +40,8 @@ def curves(charts: Sequence[tuple[str, str, str, bool, Sequence[Line]]], path: P
                 axes.plot(*zip(*line.points, strict=True), "o-", label=line.name)
             if logarithmic:
                 axes.set_xscale("log")
-            axes.set_ylim(bottom=0)
+            tallest = max((y for line in lines for _, y in line.points), default=0)
+            axes.set_ylim(0, 1.15 * tallest or None)  # room for a legend above a flat line
             axes.set_title(title)
             axes.set_xlabel(x_label)
             axes.set_ylabel(y_label)
