@@ -1,11 +1,11 @@
 """Each technique of compression alone, and what they come to together: a table and a report.
 
-    python tests/measure_techniques.py BOT WORK OUT [--only NAME ...] [--tokens 300000]
-        [--calibration ROWS.jsonl]
+    python tests/measure_techniques.py BOT WORK OUT [--sizes] [--only NAME ...]
+        [--tokens 300000] [--calibration ROWS.jsonl]
 
 BOT is a bot folder whose model is compressed; WORK keeps steps and exports, so that it goes on where
 it was stopped; OUT is the folder of the report. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
-generators are then asked the held rows in one run, question by question in turn.
+generators are then asked the held rows in one run, question by question in turn. With `--sizes` it is one way to make a model smaller, taken further and further.
 """
 
 import platform
@@ -47,8 +47,28 @@ class Technique:
     heal: bool = False
 
 
+FIRST = [
+    Technique("fp32", export=ExportFast("fp32")),
+    Technique(BASE),
+]
+"""What others are compared with."""
+
+
+def sizes() -> list[Technique]:
+    """From the whole model to half of it: about 86, 75, 60, 50 and 40 MB of the default model."""
+    export = ExportFast(block_size=64)
+    rows = [*FIRST, Technique("int4, blocks of 64", export=export)]
+    for tokens, layers in ((28672, 0), (12288, 5), (8192, 9), (8192, 13)):
+        name, steps = f"{tokens:,} tokens", [("vocabulary", TrimVocabulary(tokens))]
+        if layers:
+            name += f", {layers} layers fewer"
+            steps.append(("layers", RemoveLayers(layers)))
+        rows.append(Technique(name, tuple(steps), export, heal=True))
+    return rows
+
+
 def techniques() -> list[Technique]:
-    """All rows; the first two are what others are compared with."""
+    """Each alone, then some together."""
     cuts: list[tuple[str, tuple[tuple[str, Step], ...]]] = [
         ("vocabulary of 12,288", (("vocabulary", TrimVocabulary(12288)),)),
         ("7 layers fewer", (("layers", RemoveLayers(7)),)),
@@ -71,8 +91,7 @@ def techniques() -> list[Technique]:
         ),
     ]
     rows = [
-        Technique("fp32", export=ExportFast("fp32")),
-        Technique(BASE),
+        *FIRST,
         Technique("int4, blocks of 64", export=ExportFast(block_size=64)),
         Technique("int4, blocks of 128", export=ExportFast(block_size=128)),
         Technique("int4, symmetric", export=ExportFast(symmetric=True)),
@@ -91,6 +110,7 @@ def techniques() -> list[Technique]:
 @click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("work", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--sizes", "smaller", is_flag=True, help="Ever smaller, not each technique.")
 @click.option("--only", multiple=True, help="Rows by name [all]; the first two always.")
 @click.option("--tokens", type=int, default=300_000, show_default=True)
 @click.option("--questions", type=int, default=48, show_default=True)
@@ -100,6 +120,7 @@ def main(
     work: Path,
     out: Path,
     *,
+    smaller: bool,
     only: tuple[str, ...],
     tokens: int,
     questions: int,
@@ -111,7 +132,8 @@ def main(
         click.echo(text, err=True)
 
     subject = find_subject(str(bot), work, calibration=calibration, notify=say)
-    chosen = [t for t in techniques() if not only or t.name in {"fp32", BASE, *only}]
+    rows = sizes() if smaller else techniques()
+    chosen = [t for t in rows if not only or t.name in {"fp32", BASE, *only}]
     made = []
     for technique in chosen:
         say(f"== {technique.name}")
@@ -119,7 +141,9 @@ def main(
         steps = list(technique.steps)
         if technique.heal:
             rounds = technique.export.precision == "int4"
-            heal = Heal(tokens=tokens, bits=4 if rounds else 0)
+            heal = Heal(
+                tokens=tokens, bits=4 if rounds else 0, block_size=technique.export.block_size
+            )
             steps.append(("heal", heal))
         steps.append(("export", technique.export))
         task = Task(subject.parent, subject.material, place / "scratch", say)
@@ -130,7 +154,7 @@ def main(
     base = found[[technique.name for technique in chosen].index(BASE)]
     stages = [_stage(*row) for row in zip(chosen, made, found, strict=True)]
     run = RunReport(
-        name="Techniques",
+        name="Sizes" if smaller else "Techniques",
         model=str(bot),
         recipe="",
         command=command,

@@ -45,6 +45,9 @@ def test_techniques_are_compared_in_a_table(
     assert len({one.name for one in every}) == len(every)
     cut = {one.name for one in every if one.steps}
     assert all(f"{name}, healed" in cut for name in cut if not name.endswith("healed"))
+    ever_smaller = module.sizes()
+    assert ever_smaller[:2] == every[:2]
+    assert all(one.heal for one in ever_smaller if one.steps)
     few = [
         module.Technique("fp32", export=ExportFast("fp32")),
         module.Technique(module.BASE),
