@@ -12,6 +12,7 @@ from typing import Any
 
 from ..agent.artifacts import Manifest
 from ..agent.errors import ConfigError, FeatherdeskError
+from ..agent.prefill import FOLDER
 from ..agent.progress import track
 from .crowd import Crowd, crowd, queue
 from .machine import Machine, machine, needs_cuda, resident_mb
@@ -107,7 +108,7 @@ class Measurement:
             chosen=opponents.chosen if opponents else {},
             crowds=self.crowds,
             floor=self.floor,
-            notes=(*(opponents.notes if opponents else ()), *self.notes),
+            notes=(*(opponents.notes if opponents else ()), *self.notes, *self._stored()),
             answers=tuple(self._answers()),
             compressed=wanted.other_weights,
         )
@@ -221,6 +222,17 @@ class Measurement:
         names = self.opponents.groups.get(LLAMA, []) if self.opponents else []
         best = _fastest([one for one in self.sides if one.name in names])
         return next((side for side in sides if side.name == best.get("whole")), None)
+
+    def _stored(self) -> list[str]:
+        """What lies beside the generator."""
+        folder = self.wanted.bot / FOLDER
+        if not folder.is_dir():
+            return []
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        return [
+            f"keys and values of entries take {size:.1f} MB on disk beside the generator; resident "
+            "memory holds those that were asked for"
+        ]
 
     def _floor(self, sides: Sequence[Side]) -> None:
         """What the machine allows, and the ceiling of users at once that follows from it."""

@@ -79,6 +79,7 @@ def test_what_the_store_and_the_lookup_bring_stands_apart(run: Outcome) -> None:
     assert sides["runtime, no stored blocks"].hits is None
     assert sides["runtime"].tokens_a_step > sides["runtime, no lookup"].tokens_a_step == 1.0
     assert sides["runtime"].fed < sides["runtime, no stored blocks"].fed
+    assert any("keys and values of entries take" in note for note in run.notes)
     assert sides["runtime, short prompt"].prompt.median <= sides["runtime"].prompt.median
 
 
