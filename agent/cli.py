@@ -10,7 +10,7 @@ from .errors import FeatherdeskError, PluginError
 from .plugins import load, plugins
 from .resources import out_of_memory, out_of_space
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 _HELP = {
     "ask": "One reply.",
@@ -69,10 +69,15 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line of `featherdesk`."""
+    run(root, "featherdesk", arguments)
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> None:
     """Run a command line; errors a user can cause end in one line and their exit code."""
-    options: dict[str, Any] = {"prog_name": "featherdesk", "standalone_mode": False}
+    options: dict[str, Any] = {"prog_name": name, "standalone_mode": False}
     try:
-        root.main(args=list(arguments) if arguments is not None else None, **options)
+        command.main(args=list(arguments) if arguments is not None else None, **options)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

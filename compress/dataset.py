@@ -179,8 +179,10 @@ def load(path: Path) -> Iterator[Row]:
     """Read rows written by `save`.
 
     Raises:
-        InputError: a line is not a training row.
+        InputError: there is no such file, or a line is not a training row.
     """
+    if not path.is_file():
+        raise InputError(path, "no such file; name a .jsonl of training rows")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:

@@ -346,7 +346,8 @@ class _Run:
             for number, weight in enumerate(self.weights):
                 weight.copy_(tensors[f"weight/{number}"])
                 self.optimizer.state[weight] = {
-                    key: tensors[f"{key}/{number}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                    key: tensors[f"{key}/{number}"].to(weight.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
                 }
         self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
         self.curve = [(step, loss) for step, loss in state["curve"]]

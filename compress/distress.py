@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ..agent.cli import run
 from ..agent.encoder import ENGLISH, Encoder, MiniLM, MultilingualUse, Paired
 from ..agent.ingest import read_faq
 
@@ -67,4 +68,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.distress")

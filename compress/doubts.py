@@ -30,6 +30,9 @@ from .refusal import Asked
 
 __all__ = ["Probed", "ask_dev", "ask_own"]
 
+_PATIENCE = 170.0
+"""Seconds for a reply: that the machine is busy tells nothing of the bot."""
+
 _OWN, _AWAY, _NEAR = 160, 80, 80
 
 
@@ -137,8 +140,7 @@ def _probed(
     first = matches[0].entry_id in case.entry_ids
     right = False
     if first and not case.out_of_scope:
-        most, seconds = agent.config.generation.max_tokens, agent.config.generation.timeout
-        raw = _written_text(generator, texts, most, seconds)
+        raw = _written_text(generator, texts, agent.config.generation.max_tokens)
         right = bool(raw) and not leaks(raw) and facts_present(raw, case.facts)
         right = right and not unsupported(raw, sources_of(entries), case.question)
     doubt = _doubt(generator, texts)
@@ -154,7 +156,7 @@ def _doubt(generator: Generator, texts: Sequence[str]) -> float:
     return log_odds(float(generator.first(ids, [token], lengths)[0]))
 
 
-def _written_text(generator: Generator, texts: Sequence[str], most: int, seconds: float) -> str:
+def _written_text(generator: Generator, texts: Sequence[str], most: int) -> str:
     """What the model writes when its refusal is never taken; empty where it takes too long."""
     blocks, refusal = [generator.encode(text) for text in texts], generator.encode(REFUSAL)[0]
     try:
@@ -162,7 +164,7 @@ def _written_text(generator: Generator, texts: Sequence[str], most: int, seconds
             [token for block in blocks for token in block],
             blocks=[len(block) for block in blocks[:-1]],
             max_tokens=most,
-            deadline=time.monotonic() + seconds,
+            deadline=time.monotonic() + _PATIENCE,
             stopped=lambda: False,
             first_veto=(refusal, 2.0),
         )

@@ -7,6 +7,7 @@ token of SmolLM2-135M), it would save 6 of 30 layers' forward pass, a tenth of t
 from the second epoch on; what ships is trained for one. Knows nothing of where rows come from.
 """
 
+import hashlib
 import json
 import math
 import random
@@ -31,6 +32,7 @@ from .forward import answer_logits, batch_of, doubt_of, evened, in_view
 from .methods import Method, TrainingConfig, with_adapter
 from .model import load_tokenizer
 from .rounding import rounded_adapted
+from .steps import identity_of
 from .training_log import Logs
 
 __all__ = ["Result", "epoch_batches", "finetune", "learning_rate_share"]
@@ -111,6 +113,10 @@ class _Run:
         self.config, self.out, self.device, self.encoded = config, out, device, encoded
         self.refusal = refusal
         self.told = told
+        names = (identity_of(base), identity_of(start_from) if start_from else "")
+        self.made_from = hashlib.sha256(" ".join(names).encode())
+        for one in encoded:
+            self.made_from.update(one.ids.tobytes() + one.labels.tobytes())
         self.checkpoint = out / "checkpoint" / "checkpoint.safetensors"
         per_epoch = math.ceil(len(self._epoch(0)) / config.accumulate)
         self.total = config.max_steps or max(1, math.ceil(per_epoch * config.epochs))
@@ -292,6 +298,7 @@ class _Run:
             "best": self.best,
             "curve": self.curve,
             "config": asdict(self.config),
+            "made_from": self.made_from.hexdigest(),
         }
         tensors = {}
         for name, weight in self._learned().items():
@@ -312,6 +319,8 @@ class _Run:
             raise ConfigError(
                 f"{self.checkpoint} was made with other settings; remove it to start anew"
             )
+        if state.get("made_from") != self.made_from.hexdigest():
+            return  # of other rows, or another model
         with torch.no_grad():
             for name, weight in self._learned().items():
                 weight.copy_(tensors[f"weight/{name}"])

@@ -7,6 +7,7 @@ undecided (too few questions, or bounds too wide), passed. Knows nothing of how 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def run_gate(
 
 
 def _answers(bot: Path, trial: Trial, name: str, fresh: bool, command: Command) -> Answers:
-    replies = Replies(identity(bot))
+    gone = sorted(one.id for one in entries_of(bot).values() if one.expired(date.today()))
+    replies = Replies(identity(bot), gone=gone)
     if fresh:
         replies.forget()
     asked = trial.asked

@@ -77,6 +77,7 @@ def gate(
             questions=questions,
             pairs=pairs,
             limit=limit,
+            bot=parent,
             seed=seed,
         )
         if trial.repeated:

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from ..agent.catalog import fetch
+from ..agent.cli import run
 from ..agent.encoder import MiniLM
 from . import dataset
 from .corpora import faq_rows, intent_rows, load_topics, split_topics, topic_rows
@@ -76,4 +77,4 @@ def main(data: Path | None, *, out: Path, validation: Path | None, count: int, s
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.mixture")

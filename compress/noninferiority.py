@@ -27,7 +27,7 @@ ORIGINALS = 50
 _DRAWS = 2000
 _NONE_SEEN = 3.0
 """Where nothing was lost, up to 3 of n may be: the rule of three (Hanley and Lippman-Hand, JAMA
-249, 1983)."""
+249, 1983). There alone a rewording counts as a question of its own: none of them broke."""
 
 
 class Verdict(StrEnum):

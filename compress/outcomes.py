@@ -117,7 +117,8 @@ def outcome(
         out_of_scope=case.out_of_scope,
         route=told.route.value,
         first=marks.first,
-        refusal=marks.refused if case.out_of_scope else marks.offered or not marks.refused,
+        refusal=not reply.error
+        and (marks.refused if case.out_of_scope else marks.offered or not marks.refused),
         sent=marks.correct_sent and not reply.error,
         raw=marks.correct_raw and not reply.error,
         wrote=wrote,
@@ -184,5 +185,7 @@ def obeyed(reply: Received, words: Sequence[str]) -> tuple[bool, bool]:
 
 
 def alike(first: Received, second: Received, right: tuple[bool, bool]) -> bool:
-    """Whether two questions got the same route, and both the facts or neither."""
+    """Whether two questions got replies, by the same route, and both the facts or neither."""
+    if first.error or second.error:
+        return False
     return first.told.route is second.told.route and right[0] == right[1]

@@ -124,7 +124,12 @@ def _command(
         "adapter": adapter,
         "seed": seed,
     }
-    given = [part for name, value in told.items() if value for part in (f"--{name}", str(value))]
+    given = [
+        part
+        for name, value in told.items()
+        if value or name == "seed"
+        for part in (f"--{name}", str(value))
+    ]
     return shlex.join(["featherdesk", "plan", model, *given])
 
 

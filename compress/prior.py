@@ -18,6 +18,7 @@ import click
 import numpy as np
 
 from ..agent.calibration import Prior
+from ..agent.cli import run
 from ..agent.encoder import Encoder, MultilingualUse, open_encoder
 from ..agent.index import Candidate, Index
 from ..agent.progress import track
@@ -120,4 +121,4 @@ def main(identity: str, folder: Path, *, reranker: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.prior")

@@ -95,7 +95,8 @@ def prove(
         fetched_mb=_fetched_mb(done.subject.base),
         gate=judgement.to_json() if judgement else None,
         damage=_damage(before, answers) | _judged_damage(judgement),
-        changes=_changes(judgement, trial) or _answers_changed(before, answers),
+        changes=_changes(judgement, trial)
+        or _answers_changed(before, answers, own=done.subject.own),
         commands=dict.fromkeys(("gate", "damage", "changes"), command),
         notes=(*notes, *_stored(done), *_not_judged(done, judgement)),
     )
@@ -123,7 +124,14 @@ def _judged(
     kept.recalibrate(done.folder, dev, parent)
     if not tests:
         return None, None
-    trial = _trial(parent, tests)
+    trial = make_trial(
+        tests,
+        entries_of(parent),
+        shipped_rewordings(),
+        questions=QUESTIONS,
+        pairs=PAIRS,
+        bot=done.subject.bot,
+    )
     return run_gate(parent, done.folder, trial, recipe.margins), trial
 
 
@@ -178,11 +186,6 @@ def _generators(steps: Sequence[Done], plan: Quantization) -> tuple[dict[str, Pa
 def _label(step: Done) -> str:
     """Names a step by its place: `02-layers`."""
     return step.folder.parent.name
-
-
-def _trial(parent: Path, tests: Sequence[Path]) -> Trial:
-    known = entries_of(parent)
-    return make_trial(tests, known, shipped_rewordings(), questions=QUESTIONS, pairs=PAIRS)
 
 
 def _fetched_mb(base: str) -> float:
@@ -266,11 +269,11 @@ def _changes(judgement: Judgement | None, trial: Trial | None) -> tuple[Change, 
 
 
 def _answers_changed(
-    before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]]
+    before: Sequence[Answer], steps: Mapping[str, Sequence[Answer]], *, own: bool
 ) -> tuple[Change, ...]:
     """The ten worst changes of held answers behind the last step."""
     last = list(steps.values())[-1] if steps else []
-    return tuple(change_of(a, b, own=True) for a, b in worst(before, last))
+    return tuple(change_of(a, b, own=own) for a, b in worst(before, last))
 
 
 def _stored(done: Compressed) -> list[str]:

@@ -37,8 +37,8 @@ def gate(run: RunReport) -> str:
     box = figure(chart + ids, run.commands.get("gate", ""), kind="wide")
     return (
         "<p class='soft'>Parent and artefact were asked the same questions on the served path. The "
-        "dot is the estimate of the points lost, the band its bounds: the upper one may not reach "
-        "the thick line. At the right the shares of parent → artefact. "
+        "dot is the estimate of the points lost, the band its bounds, the thick line the margin. "
+        "What passed is green. At the right the shares of parent → artefact. "
         f"{_margins(told)}</p>"
         f"<ul class='reasons'>{reasons}</ul>{box}"
     )
@@ -65,6 +65,7 @@ def intervals_of(told: Mapping[str, Any]) -> list[Interval]:
         upper = float(one.get("upper", estimate))
         key = "fallback" if "fallback" in name.replace("-", "").replace("_", "") else "loss"
         limit = float(margins.get(key, 2.0))
+        verdict = one.get("verdict", "passed" if upper < limit else "refused")
         shares = f"{100 * one['parent']:.1f} → {100 * one['artefact']:.1f} %"
         found.append(
             Interval(
@@ -73,7 +74,7 @@ def intervals_of(told: Mapping[str, Any]) -> list[Interval]:
                 float(one.get("lower", 2 * estimate - upper)),
                 upper,
                 shares,
-                "good" if upper < limit else "bad",
+                "good" if verdict == "passed" else "bad",
                 limit,
             )
         )

@@ -28,6 +28,7 @@ import click
 from ..agent.artifacts import Manifest
 from ..agent.blocks import BlockStore
 from ..agent.calibration import Calibration
+from ..agent.cli import run
 from ..agent.engine import Agent
 from ..agent.errors import FeatherdeskError
 from ..agent.risk import Curve, draw
@@ -250,4 +251,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.recalibrate")

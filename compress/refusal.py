@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from ..agent.calibration import calibrate
+from ..agent.cli import run
 from ..agent.encoder import ENGLISH, Encoder, open_encoder
 from ..agent.index import Index
 from ..agent.progress import track
@@ -137,4 +138,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.refusal")

@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..agent.catalog import fetch
+from ..agent.cli import run
 from ..agent.encoder import Encoder, MiniLM
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.generators import adapter_folder
@@ -250,4 +251,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.reranker")

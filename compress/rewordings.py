@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from ..agent.cli import run
 from ..agent.commands import read_questions
 from ..agent.evaluate import Case
 from .fairness import fairness_pairs
@@ -275,4 +276,4 @@ def _names(row: dict[str, Any]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.rewordings")

@@ -5,6 +5,7 @@ many artefacts is asked once, and what was interrupted goes on. Knows nothing of
 """
 
 import hashlib
+import http.client
 import json
 import os
 import socket
@@ -46,11 +47,16 @@ _LOADING, _ANSWERING = 240, 180
 
 _STILL = {
     "FEATHERDESK_GENERATION_CACHED": "0",
+    "FEATHERDESK_GENERATION_TIMEOUT": str(_ANSWERING - 10),
     "FEATHERDESK_HANDOFF_WEBHOOK": "",
     "FEATHERDESK_HANDOFF_SMTP_HOST": "",
     "FEATHERDESK_STORAGE_REDACT_NAMES": "off",
 }
-"""What a bot does not do while it is tested: answer from memory, or call people."""
+"""What a bot does not do while it is tested: answer from memory, give up because the machine is
+busy, or call people."""
+
+_MACHINE = ("out of memory", "free space", "choose another with --port")
+"""What a server says at its end that tells nothing of the bot."""
 
 _NO_STORE = {"FEATHERDESK_STORAGE_URL": ""}
 """Where conversations are kept decides nothing."""
@@ -176,9 +182,12 @@ def _version(package: str) -> str:
 
 
 class Replies:
-    """The kept replies of one bot: a JSONL file that only grows."""
+    """The kept replies of one bot: a JSONL file that only grows. `gone` names its entries that
+    have expired: it answers otherwise since."""
 
-    def __init__(self, bot: str, folder: Path | None = None) -> None:
+    def __init__(self, bot: str, folder: Path | None = None, gone: Sequence[str] = ()) -> None:
+        if gone:
+            bot = hashlib.sha256(" ".join([bot, *gone]).encode()).hexdigest()
         self._bot = bot
         self._path = (folder or cache_root() / "gate") / f"{bot[:24]}.jsonl"
         self._known: dict[str, Received] = {}
@@ -271,8 +280,9 @@ def _ask(url: str, asked: Asked, process: "subprocess.Popen[bytes]") -> Received
         with urllib.request.urlopen(request, timeout=_ANSWERING) as answer:
             return Received.of(json.loads(answer.read()))
     except urllib.error.HTTPError as error:
-        return Received.failed(f"{error.code}: {error.read()[:300].decode(errors='replace')}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with error:
+            return Received.failed(f"{error.code}: {error.read()[:300].decode(errors='replace')}")
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         if process.poll() is not None:
             raise FeatherdeskError(
                 "the bot's server ended while it was asked (out of memory?); close other programs "
@@ -324,7 +334,10 @@ def _wait(url: str, folder: Path, process: "subprocess.Popen[bytes]", log: IO[by
                     f"{folder}: the server was killed by signal {-code} while it loaded (out of "
                     "memory?); close other programs and run the same command again"
                 )
-            raise LoadError(_said(log) or f"{folder}: the server ended with {code}")
+            said = _said(log) or f"the server ended with {code}"
+            if any(sign in said for sign in _MACHINE):
+                raise FeatherdeskError(f"{folder} was not started: {said}")
+            raise LoadError(said)
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
                 if answer.status == 200:

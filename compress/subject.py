@@ -17,7 +17,7 @@ from .assemble import assemble_base
 from .material import Material, bot_material, load_material, shipped_material
 from .model import merge
 from .steps import identity_of
-from .trial import entries_of
+from .trial import entries_of, may_be_quoted
 
 __all__ = ["Subject", "find_subject"]
 
@@ -29,13 +29,15 @@ ROWS = 9000
 class Subject:
     """`parent` is the whole fp32 model folder; `bot` the bot folder that it serves, or None.
 
-    `base` is the catalogue id or the folder that the parent was made from.
+    `base` is the catalogue id or the folder that the parent was made from. `own` says whether
+    reports may quote the material (see `may_be_quoted`).
     """
 
     parent: Path
     material: Material
     bot: Path | None = None
     base: str = ""
+    own: bool = True
 
 
 def find_subject(
@@ -72,11 +74,13 @@ def find_subject(
     parent = _merged(base, chosen, work, notify)
     shape_of(parent)
     if calibration is not None:
-        return Subject(parent, load_material(calibration), bot, base)
-    if bot is not None:
+        material = load_material(calibration)
+    elif bot is not None:
         material = bot_material(list(entries_of(bot).values()), rows)
-        return Subject(parent, material, bot, base)
-    return Subject(parent, shipped_material(rows), None, base)
+    else:
+        material = shipped_material(rows)
+    places = [place for place in (calibration, bot) if place is not None]
+    return Subject(parent, material, bot, base, may_be_quoted(*places))
 
 
 def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..agent.clauses import courteous, sentences, stems
+from ..agent.cli import run
 from ..agent.evidence import Evidence, sources_of
 from ..agent.grounding import missing
 from ..agent.lexicon import meaning
@@ -375,4 +376,4 @@ def main(generations: Path | None, *, seed: int, draws: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m featherdesk.compress.support")

@@ -140,10 +140,12 @@ def make_trial(
     pairs: int,
     limit: int = 0,
     seed: int = 0,
+    bot: Path | None = None,
 ) -> Trial:
     """The rows of all test files, filled up to `questions` with rewordings of them.
 
-    `limit` takes so many test rows, evenly from all, and rewords none.
+    `limit` takes so many test rows, evenly from all, and rewords none. `bot` is whose replies they
+    are: of one that is not ours to quote no row is.
 
     Raises:
         InputError: a test file is wrong.
@@ -151,6 +153,8 @@ def make_trial(
     if not tests:
         raise ConfigError("the gate needs a test file: --data TEST.jsonl")
     rows, repeated = rows_of(tests, entries)
+    if bot is not None and not may_be_quoted(bot):
+        rows = [replace(row, own=False) for row in rows]
     if limit:
         rows = [rows[int(n * len(rows) / limit)] for n in range(min(limit, len(rows)))]
     cases = [row.case for row in rows]

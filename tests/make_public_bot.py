@@ -59,13 +59,13 @@ def main(faq: Path, out: Path) -> None:
         row["question"] = f"{names[row['business']]}: {row['question']}"
         if set(row["entry_ids"]) <= known:
             tests.append({key: value for key, value in row.items() if key != "business"})
+    source = (faq.parent / "SOURCE.txt").read_text(encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
+    (out / "SOURCE.txt").write_text(source, encoding="utf-8")  # first: reports quote what has none
     (out / "bot.toml").write_text(BOT, encoding="utf-8")
     for name, lines in (("faq.jsonl", entries), ("test.jsonl", tests)):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (out / name).write_text(text, encoding="utf-8")
-    source = faq.parent / "SOURCE.txt"
-    (out / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     click.echo(f"{len(entries)} entries of {len(names)} businesses, {len(tests)} questions")
 
 

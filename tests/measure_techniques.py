@@ -24,6 +24,7 @@ from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import ExportFast
 from featherdesk.compress.heads import PruneHeads
 from featherdesk.compress.layers import RemoveLayers
+from featherdesk.compress.material import shipped_material
 from featherdesk.compress.measure import compare
 from featherdesk.compress.measured import Measured, ratio
 from featherdesk.compress.report import RunReport, Stage, write_report
@@ -131,6 +132,8 @@ def main(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
+        raise click.UsageError(f"{out} is there and no report; name another place")
     subject = find_subject(str(bot), work, calibration=calibration, notify=say)
     rows = sizes() if smaller else techniques()
     chosen = [t for t in rows if not only or t.name in {"fp32", BASE, *only}]
@@ -150,7 +153,8 @@ def main(
         made.append(run_steps(steps, subject.parent, place, task))
     folders = [done[-1].folder for done in made]
     command = shlex.join(["python", *sys.argv])
-    found = compare(folders, subject.material.held, questions=questions, command=command)
+    held = subject.material.held or shipped_material(200).held
+    found = compare(folders, held, questions=questions, command=command)
     base = found[[technique.name for technique in chosen].index(BASE)]
     stages = [_stage(*row) for row in zip(chosen, made, found, strict=True)]
     run = RunReport(

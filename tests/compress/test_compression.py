@@ -78,6 +78,15 @@ def run(*arguments: object) -> "subprocess.Popen[str]":
     )
 
 
+def _ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What it said, on stdout and stderr; it does not outlive the test."""
+    try:
+        return process.communicate(timeout=800)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def _says(folder: Path, text: str) -> list[int]:
     """Up to four tokens of a generator folder."""
     generator = OnnxGenerator(folder, 1)
@@ -133,7 +142,7 @@ def test_a_killed_run_leaves_nothing_that_loads_and_goes_on(
     assert any("layers was done already" in line for line in told)
     assert not out.exists()
     again = run(*command, "--json")
-    stdout, stderr = again.communicate(timeout=300)
+    stdout, stderr = _ended(again)
     assert again.returncode == 0, stderr
     assert "export was done already" in stderr
     assert json.loads(stdout)["folder"] == str(out)
@@ -146,7 +155,7 @@ def test_more_layers_than_there_are_is_one_line(tiny: Path, texts: Path, tmp_pat
     process = run(
         "compress", tiny, "--recipe", path, "--out", tmp_path / "o", "--calibration", texts
     )
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = _ended(process)
     assert process.returncode == 1
     assert "asks to remove 3 of 2 layers" in stderr
     assert "Traceback" not in stderr

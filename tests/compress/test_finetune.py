@@ -142,6 +142,20 @@ def test_a_checkpoint_of_other_settings_is_not_taken(tiny: Path, tmp_path: Path)
         finetune(tiny, rows[:8], rows[8:], tmp_path / "a", _config(rank=8), progress=False)
 
 
+def test_a_checkpoint_of_other_rows_is_begun_anew(tiny: Path, tmp_path: Path) -> None:
+    rows = _rows(16)
+    trained: list[list[int]] = []
+    for told in (rows[:8], rows[:8], rows[4:12]):
+        steps: list[int] = []
+        finetune(
+            tiny, told, rows[12:], tmp_path / "a", _config(), progress=False,
+            told=lambda step, *_, seen=steps: seen.append(step),
+        )  # fmt: skip
+        trained.append(steps)
+    assert trained[1] == []
+    assert trained[2] == trained[0] != []
+
+
 def test_training_continues_an_adapter(tiny: Path, tmp_path: Path) -> None:
     rows = _rows(24)
     first = finetune(tiny, rows[:20], rows[20:], tmp_path / "a", _config(), progress=False)

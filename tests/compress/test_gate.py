@@ -28,7 +28,7 @@ from featherdesk.compress.gate_command import gate, table
 from featherdesk.compress.inspection import inspect
 from featherdesk.compress.measures import Rule
 from featherdesk.compress.noninferiority import Verdict
-from featherdesk.compress.outcomes import Sign, known_words, signs
+from featherdesk.compress.outcomes import Judge, Sign, alike, known_words, outcome, signs
 from featherdesk.compress.recipe import Margins, load_recipe
 from featherdesk.compress.served import Asked, LoadError, Received, Replies, ask_bot, identity
 from featherdesk.compress.trial import (
@@ -693,6 +693,40 @@ def test_what_does_not_load_is_refused_with_what_it_said(home: Path, tmp_path: P
     assert found.reasons == ("it does not load: generator/model.onnx was changed",)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "out of memory; close other programs, or take smaller settings or a smaller model",
+        "port 7860 on 127.0.0.1 cannot be used (in use); choose another with --port",
+    ],
+)
+def test_what_the_machine_lacks_is_no_verdict(said: str, home: Path, tmp_path: Path) -> None:
+    trial = small_trial()
+    parent = make_bot(tmp_path / "parent", _speaking(trial))
+    unlucky = make_bot(tmp_path / "unlucky", broken=said)
+    with pytest.raises(FeatherdeskError, match="was not started") as told:
+        run_gate(parent, unlucky, trial, Margins(), command=fake_server)
+    assert not isinstance(told.value, LoadError)
+    assert Manifest.load(unlucky).gate is None
+
+
+def test_a_failed_reply_earns_nothing() -> None:
+    failed = Received.failed("503: busy")
+    strange = next(case for case in cases() if case.out_of_scope)
+    judges = Judge({entry.id: entry for entry in ENTRIES})
+    row = Row(strange, "q", own=True)
+    assert outcome(row, answered(strange), judges, frozenset(), 100).refusal
+    assert not outcome(row, failed, judges, frozenset(), 100).refusal
+    assert not alike(failed, failed, (False, False))
+
+
+def test_an_entry_that_expires_makes_kept_replies_old(home: Path) -> None:
+    asked = Asked("anything")
+    Replies("bot").keep(asked, answered(cases()[0]))
+    assert Replies("bot").get(asked)
+    assert Replies("bot", gone=["summer-sale"]).get(asked) is None
+
+
 def test_a_killed_server_is_no_verdict(home: Path, tmp_path: Path) -> None:
     trial = small_trial()
     parent = make_bot(tmp_path / "parent", _speaking(trial))
@@ -796,6 +830,11 @@ def test_rows_are_filled_up_and_foreign_ones_stay_apart(tmp_path: Path) -> None:
     assert {row.original for row in made.rows[120:]} <= {row.case.id for row in made.rows[:120]}
     look = make_trial([own], entries, Numbered(), questions=1500, pairs=300, limit=10)
     assert [row.case.id for row in look.rows] == [f"q{n}" for n in range(0, 60, 6)]
+    theirs = make_trial(
+        [own], entries, Numbered(), questions=70, pairs=0, bot=tmp_path / "public" / "bot"
+    )
+    assert len(theirs.rows) == 70
+    assert not any(row.own for row in theirs.rows)
     with pytest.raises(ConfigError, match="--data"):
         make_trial([], entries, Numbered(), questions=1500, pairs=0)
 
