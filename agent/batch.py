@@ -156,7 +156,7 @@ class Batch(Generic[T]):
         self._close_ranks(seated)
         fed = [one for one in seated if one.feed and not one.ended]
         single = [one for one in fed if self._shares(one)]
-        for group in _neighbours(single):
+        for group in _neighbours(single, self._passes.staged):
             self._feed_together(group)
         left = CHUNK
         for one in fed:
@@ -247,11 +247,15 @@ class Batch(Generic[T]):
                 request.turn.notify()
 
 
-def _neighbours(requests: Sequence[Request[T]]) -> Iterator[list[Request[T]]]:
-    """Those whose rows lie close enough to be fed in one pass, by row."""
+def _neighbours(
+    requests: Sequence[Request[T]], staged: Callable[[int], bool]
+) -> Iterator[list[Request[T]]]:
+    """Those whose rows lie close enough to be fed in one pass, by row; none of the rows between
+    is staged."""
     group: list[Request[T]] = []
     for one in sorted(requests, key=lambda one: one.row):
-        if group and one.row - group[-1].row > _APART + 1:
+        between = range(group[-1].row + 1, one.row) if group else range(0)
+        if len(between) > _APART or any(map(staged, between)):
             yield group
             group = []
         group.append(one)

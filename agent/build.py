@@ -20,6 +20,7 @@ from .catalog import find, local_folder
 from .classifier import TextClassifier
 from .config import load_config
 from .demand import asked, most_asked_first
+from .destination import check_destination
 from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError
 from .generators import (
@@ -86,6 +87,7 @@ def build(
     config = load_config(config_path)
     out = out or config_path.parent / "bot"
     restore(out)
+    check_destination(out, config_path)
     if start is not None and start not in STEPS:
         raise ConfigError(f"--from {start}: no such step; steps are {', '.join(STEPS)}")
     entries = _entries(config_path, config)

@@ -198,7 +198,8 @@ class Decoder:
 
     def clear(self, row: int) -> None:
         """Forget what a row holds."""
-        self._used[row] = 0
+        if row < len(self._used):  # else there was no memory for it
+            self._used[row] = 0
         self._staged.discard(row)
 
     def _open(self, path: Path, threads: int) -> Any:
@@ -216,7 +217,14 @@ class Decoder:
             providers.insert(0, ("CUDAExecutionProvider", told))
         if not path.exists():
             raise ArtifactError(f"{path} is missing")
-        session = self._ort.InferenceSession(str(path), options, providers=providers)
+        try:
+            session = self._ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
+            said = str(error).partition("\n")[0]
+            raise ArtifactError(
+                f"{path} cannot be opened ({said}); make it anew, or close other programs where "
+                "memory is short"
+            ) from None
         if self._device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
             raise DeviceError(  # onnxruntime says nothing and takes the CPU
                 "onnxruntime could not open the GPU: see that `nvidia-smi` lists one, and that its "
@@ -226,10 +234,11 @@ class Decoder:
 
     def _make(self, rows: int, room: int) -> None:
         """Places, and in them what was there; memory counts from the first use on."""
+        shape = (rows, self._heads, room, self._size)
+        made = {name: np.zeros(shape, self._dtype) for name in self._past}  # may fail
         old, used = self._arrays, self._used
         self.release()
-        shape = (rows, self._heads, room, self._size)
-        self._arrays = {name: np.zeros(shape, self._dtype) for name in self._past}
+        self._arrays = made
         for name, array in old.items():
             for row, count in enumerate(used):
                 self._arrays[name][row, :, :count] = array[row, :, :count]

@@ -95,8 +95,8 @@ class Scheduler(Generic[T]):
     ) -> Request[T]:
         with self._lock:
             queued = sum(one.user == user for one in self._queue) if user else 0
-            open_seat = not self._queue and len(self._seated) < self._seats
-            if not open_seat and (len(self._queue) >= self._bound or queued * 2 >= self._bound > 1):
+            beyond = len(self._seated) + len(self._queue) - self._seats  # who has no seat to take
+            if beyond >= 0 and (beyond >= self._bound or queued * 2 >= self._bound > 1):
                 self.tally.refused += 1
                 raise BusyError(len(self._queue), self._patience())
             own = queued + (sum(one.user == user for one in self._seated) if user else 0)

@@ -281,9 +281,9 @@ def export(
     A causal LM becomes a folder of the given format, a sentence encoder int8 ONNX.
     """
     needs_train(*(GRAPH if form == "fast" else ()))
+    from ..agent.destination import check_destination
     from ..agent.generators import adapter_folder
     from .assemble import assemble_encoder, assemble_generator
-    from .destination import check_destination
     from .precision import Quantization
 
     check_destination(out, model, adapter)

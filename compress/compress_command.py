@@ -57,10 +57,10 @@ def compress(
     from .commands import GRAPH, needs_train, say
 
     needs_train(*GRAPH, "matplotlib")
+    from ..agent.destination import check_destination
     from ..agent.generators import adapter_folder
     from .compression import compress as run
     from .compression import finish, places, work_folder
-    from .destination import check_destination
     from .noninferiority import Verdict
     from .proof import prove
     from .recipe import load_recipe

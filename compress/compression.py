@@ -14,9 +14,9 @@ from typing import Any
 from ..agent.artifacts import Manifest, atomic_folder, place, seal
 from ..agent.config import load_config
 from ..agent.demand import asked, most_asked_first
+from ..agent.destination import COMPRESSION
 from ..agent.errors import ArtifactError
 from ..agent.prefill import FOLDER, write_blocks
-from .destination import COMPRESSION
 from .noninferiority import Verdict
 from .recipe import Recipe
 from .steps import Done, Notify, Task, run_steps

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..agent.destination import PARITY
 from ..agent.errors import ConfigError
 from .architecture import Shape, shape_of
 from .cache_scales import cache_scales
 from .damage import finer_layers
-from .destination import PARITY
 from .graph import build_graph
 from .measure import size_mb
 from .model import write_atomically

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..agent.destination import PARITY
 from ..agent.encoder import MiniLM
 from ..agent.errors import FeatherdeskError
 from ..agent.reranker import CrossEncoder, pair_ids
-from .destination import PARITY
 from .graph import quiet
 from .model import load_tokenizer, write_atomically
 from .parity import PROMPTS

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from ..agent.destination import PARITY, check_destination
 from ..agent.errors import CatalogError
 from ..agent.generators import check_adapter
 from .architecture import open_model, shape_of
-from .destination import PARITY, check_destination
 from .model import load_tokenizer, merge
 
 __all__ = [

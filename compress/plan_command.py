@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..agent.destination import JOURNAL, check_destination
 from ..agent.errors import FeatherdeskError
 from .candidate import Budget
 from .commands import GRAPH, needs_train
-from .destination import JOURNAL, check_destination
 from .planner import Plan
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..agent.catalog import catalog, local_folder
+from ..agent.destination import PARITY
 from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
 from ..agent.prefill import FOLDER
@@ -21,7 +22,6 @@ from ..agent.types import Entry
 from .answers import Answer, worst
 from .compression import Compressed, bot_with
 from .damage import GROUPS, damage_map
-from .destination import PARITY
 from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
 from .kept import Kept

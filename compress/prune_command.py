@@ -64,9 +64,9 @@ def prune(
     --compact is a MODEL too; without any cut it is written as it was.
     """
     needs_train()
+    from ..agent.destination import check_destination
     from .channels import PruneChannels
     from .compact import compact as store
-    from .destination import check_destination
     from .heads import PruneHeads
     from .layers import RemoveLayers
     from .vocabulary import TrimVocabulary
@@ -178,9 +178,9 @@ def _run(
 ) -> "list[Done]":
     """Run the steps in a folder beside `out` and put the last one's model in its place."""
     from ..agent.artifacts import place
+    from ..agent.destination import COMPRESSION, check_destination
     from ..agent.generators import adapter_folder
     from .assemble import assemble_base
-    from .destination import COMPRESSION, check_destination
     from .material import material_of
     from .model import write_atomically
     from .steps import Task, check_fit, run_steps

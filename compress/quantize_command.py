@@ -60,8 +60,8 @@ def quantize(
     from .commands import GRAPH, needs_train, say
 
     needs_train(*GRAPH)
+    from ..agent.destination import check_destination
     from .assemble import assemble_generator
-    from .destination import check_destination
     from .measure import size_mb
     from .precision import Quantization
 
@@ -84,8 +84,8 @@ def _for_torch(model: str, out: Path, precision: str) -> dict[str, object]:
     from .commands import needs_train, say
 
     needs_train("bitsandbytes")
+    from ..agent.destination import check_destination
     from .assemble import assemble_base
-    from .destination import check_destination
     from .quantize import export_quantized
 
     check_destination(out, model)

@@ -83,6 +83,7 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(threads)
         async with AsyncExitStack() as stack:
             mounting = asyncio.create_task(_mount(app, bot, page, stack, ready, warm))
+            mounting.add_done_callback(_told)
             courier.start()
             yield
             if not mounting.done():
@@ -98,6 +99,11 @@ def create_app(
     _completions(app, bot, key)
     app.add_route("/embed.js", embed_script(bot))
     return app
+
+
+def _told(mounting: "asyncio.Task[None]") -> None:
+    if not mounting.cancelled() and (error := mounting.exception()) is not None:
+        log.error("the chat page is not there: %s", error, exc_info=error)
 
 
 async def _mount(

@@ -79,6 +79,7 @@ class Runtime:
         while not all(one.ended for one in asked):
             batch.step(asked)
         prefill = time.perf_counter() - began
+        _check(asked)
         chosen = [[*one.items] for one in asked]
         seated = self._seated(batch, [_writing(row[read:], read) for row in rows], room)
         times = []

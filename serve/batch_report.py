@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..agent.artifacts import atomic_folder
+from ..agent.destination import BATCHES
 from .batches import AtOnce, Batches
 from .bench_charts import Line
 from .spreads import Ratio, Spread
@@ -29,7 +30,7 @@ def write_report(out: Path, run: Batches) -> None:
         ("Writing", "texts at once", "tokens/s", True, _lines(run, "decode")),
     ]
     with atomic_folder(out) as fresh:
-        (fresh / "batches.json").write_text(told(run), encoding="utf-8")
+        (fresh / BATCHES).write_text(told(run), encoding="utf-8")
         if run.found:
             curves(charts, fresh / "batches.png")
 

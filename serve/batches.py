@@ -5,6 +5,7 @@ Says tokens a second, and bytes a second beside those that the device's memory m
 Knows nothing of how a side works, nor of how the result is shown.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -124,7 +125,7 @@ class Run:
     @property
     def found(self) -> bool:
         """Whether anything was measured."""
-        return any(side.prefill for side in self.sides)
+        return bool(self.sides and self.sides[0].prefill)
 
     def run(self) -> None:
         """Measure everything.
@@ -166,7 +167,7 @@ class Run:
                 self._figures(side, batch)
                 for batch in self.plan.batches
                 for side in self.sides
-                if batch in side.prefill
+                if batch in side.prefill and batch in self.sides[0].prefill
             ),
             notes=tuple(self.notes),
             stopped=stopped,
@@ -181,8 +182,11 @@ class Run:
     def _open(self, stack: ExitStack, opponents: Opponents) -> None:
         wanted, most = self.wanted, max(self.plan.batches)
         graphs = (False, True) if wanted.device == "cuda" else (False,)
-        for folder in (wanted.generator, *self.plan.generators):
-            own = OURS if folder == wanted.generator else f"{OURS}, {folder.name}"
+        folders = dict.fromkeys((wanted.generator, *self.plan.generators))
+        names = Counter(folder.name for folder in folders)
+        for folder in folders:
+            told_as = folder.name if names[folder.name] == 1 else folder
+            own = OURS if folder == wanted.generator else f"{OURS}, {told_as}"
             for replayed in graphs:
                 name = f"{own}, CUDA graphs" if replayed else own
                 told = {**wanted.folder(folder, wanted.threads), "rows": most, "graphs": replayed}

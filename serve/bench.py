@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ..agent.artifacts import Manifest
+from ..agent.destination import check_destination
 from ..agent.errors import FeatherdeskError
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def bench(
     if batches and any(settings[name] for name in _LEFT_OUT):
         raise click.UsageError("--batches takes --peer-torch alone; leave the other sides out")
     Manifest.load(bot)
+    if out is not None:
+        check_destination(out, bot)
     own = load_config(bot / "bot.toml").generation.threads
     settings["threads"] = settings["threads"] or own or available_cores()
     command = shlex.join(["featherdesk", *sys.argv[1:]])
@@ -129,16 +132,14 @@ def _tell(run: "Measurement | Run", out: Path | None, as_json: bool, stopped: st
     found = run.outcome(stopped)
     if isinstance(found, Outcome):
         told = {**asdict(found), "bars": [asdict(bar) for bar in found.bars]}
-        text = (
-            json.dumps(told, indent=1, ensure_ascii=False) if as_json else bench_report.table(found)
-        )
+        whole = json.dumps(told, indent=1, ensure_ascii=False)
+        click.echo(whole if as_json else bench_report.table(found))
         if out is not None:
             bench_report.write_report(out, found)
     else:
-        text = batch_report.told(found) if as_json else batch_report.table(found)
+        click.echo(batch_report.told(found) if as_json else batch_report.table(found))
         if out is not None:
             batch_report.write_report(out, found)
-    click.echo(text)
 
 
 @contextmanager

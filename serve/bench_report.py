@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..agent.artifacts import atomic_folder
+from ..agent.destination import BENCH
 from .outcome import Outcome
 from .race import Figures
 from .spreads import Spread, told
@@ -83,7 +84,7 @@ def write_report(out: Path, run: Outcome) -> None:
     with atomic_folder(out) as fresh:
         found = {**asdict(run), "bars": [asdict(bar) for bar in run.bars]}
         text = json.dumps(found, indent=1, ensure_ascii=False)
-        (fresh / "bench.json").write_text(text, encoding="utf-8")
+        (fresh / BENCH).write_text(text, encoding="utf-8")
         (fresh / "bench.html").write_text(page(run), encoding="utf-8")
         draw(run, fresh / "bench.png")
 

@@ -122,7 +122,7 @@ class Ours:
         """Answer a prompt greedily."""
         generator, store = self._generator, self._store
         tally = generator.scheduler.tally
-        fed, before = tally.tokens, (store.hits, store.misses) if store else (0, 0)
+        fed, before = tally.tokens, (0, 0) if store is None else (store.hits, store.misses)
         marks, at_first, opening = Marks(), 0, 0
         for step in generator.generate(
             prompt["ids"],
@@ -141,8 +141,8 @@ class Ours:
             steps=tally.passes - at_first + 1 if at_first else 1,
             fed=tally.tokens - fed,
             opening=opening,
-            hits=store.hits - before[0] if store else 0,
-            misses=store.misses - before[1] if store else 0,
+            hits=0 if store is None else store.hits - before[0],
+            misses=0 if store is None else store.misses - before[1],
         )
 
     def tokens(self, text: str) -> list[int]:

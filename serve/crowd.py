@@ -195,9 +195,9 @@ class _Users:
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us says when to end
     told = json.loads(sys.stdin.read())
+    began = time.monotonic()
     users = _Users(told["url"], told["questions"], told["seconds"])
     threads = [threading.Thread(target=users.user) for _ in range(told["users"])]
-    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:

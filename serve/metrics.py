@@ -106,6 +106,6 @@ class _Kept(Collector):
         told = CounterMetricFamily(
             "featherdesk_answer_cache", "Answers looked for among those kept.", labels=["result"]
         )
-        told.add_metric(["hit"], answers.hits if answers else 0)
-        told.add_metric(["miss"], answers.misses if answers else 0)
+        told.add_metric(["hit"], 0 if answers is None else answers.hits)
+        told.add_metric(["miss"], 0 if answers is None else answers.misses)
         yield told

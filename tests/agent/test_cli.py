@@ -106,6 +106,15 @@ def test_an_edited_faq_is_taken_from_the_index_step(acme: Path, cli: Any) -> Non
 
 
 @pytest.mark.end_to_end
+def test_a_bot_replaces_no_folder_but_a_bot(acme: Path, cli: Any) -> None:
+    for out in (acme, acme.parent):
+        done = cli("build", acme / "bot.toml", "--out", out)
+        assert done.returncode == 1
+        assert "--out" in done.stderr
+    assert (acme / "bot.toml").exists()
+
+
+@pytest.mark.end_to_end
 def test_a_changed_byte_in_the_bot_folder_is_refused(acme: Path, cli: Any, tmp_path: Path) -> None:
     import shutil
 
@@ -132,9 +141,8 @@ def test_a_killed_build_goes_on_from_the_last_whole_step(acme: Path, cli: Any) -
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(1200):
-        if (work / "knowledge" / ".done").exists():
-            break
+    while not (work / "knowledge" / ".done").exists():
+        assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from featherdesk.agent.batch import CHUNK, Feed, Request, Work
+from featherdesk.agent.batch import CHUNK, Feed, Request, Work, _neighbours
 from featherdesk.agent.errors import BusyError, GenerationError
 from featherdesk.agent.scheduler import Scheduler
 from numpy.typing import NDArray
@@ -237,13 +237,9 @@ def test_a_long_prompt_does_not_keep_those_waiting_who_write() -> None:
     writer = asked(scheduler, [5], 60)
     next(writer), next(writer)
     toy.seen.clear()
-    readers = [asked(scheduler, [n] * (3 * CHUNK), 1) for n in (1, 2)]
-    threads = [threading.Thread(target=list, args=(reader,)) for reader in readers]
-    for thread in threads:
-        thread.start()
+    for n in (1, 2):  # they wait, and the writer's thread leads for all
+        scheduler._entered(writes([n] * (3 * CHUNK), 1), 500, math.inf, lambda: False, "")
     rest = list(writer)
-    for thread in threads:
-        thread.join(60)
     assert rest == wanted([5], 60)[2:]
     between, longest = 0, 0
     for _, count in toy.seen:
@@ -291,6 +287,25 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert told.value.retry_after == 21
     assert scheduler.tally.refused == 1
     assert scheduler.waiting == 2
+
+
+def test_nobody_is_sent_away_while_there_are_seats() -> None:
+    scheduler: Scheduler[int] = Scheduler(Toy(), 8, 1)
+    for _ in range(8 + 1):  # all come before the next step
+        scheduler._entered(writes([1], 1), 8, math.inf, lambda: False, "")
+    with pytest.raises(BusyError):
+        scheduler._entered(writes([1], 1), 8, math.inf, lambda: False, "")
+
+
+def test_rows_around_one_that_has_yet_to_go_over_are_fed_apart() -> None:
+    turn = threading.Condition()
+    seated = [
+        Request(writes([1], 1), 8, math.inf, lambda: False, "", 0.0, turn, row=row)
+        for row in (0, 2, 3)
+    ]
+    rows = [[one.row for one in group] for group in _neighbours(seated, {1}.__contains__)]
+    assert rows == [[0], [2, 3]]
+    assert len(list(_neighbours(seated, set().__contains__))) == 1
 
 
 def test_one_user_takes_half_of_the_queue_at_most() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from featherdesk.agent.destination import COMPRESSION, JOURNAL, PARITY, check_destination
 from featherdesk.agent.errors import ConfigError, MissingExtraError
 from featherdesk.compress import commands
-from featherdesk.compress.destination import COMPRESSION, JOURNAL, PARITY, check_destination
 
 from .test_compression import small_bot
 

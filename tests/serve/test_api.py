@@ -321,6 +321,16 @@ def test_a_question_that_was_asked_before_is_answered_at_once_and_says_so(
     assert (_counted(url, "hit"), _counted(url, "miss")) == (2, 1)
 
 
+def test_what_was_looked_for_in_an_empty_cache_is_counted(
+    bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
+) -> None:
+    bot = bot_of(REFUSAL)
+    bot.agent.answers = AnswerCache(10**6)
+    url = serving(create_app(bot))
+    _asked(client_of(url))
+    assert (len(bot.agent.answers), _counted(url, "miss")) == (0, 1)
+
+
 def test_without_a_cache_nothing_is_counted(
     bot_of: Callable[..., Any], serving: Callable[[Any], str], client_of: Callable[..., OpenAI]
 ) -> None:

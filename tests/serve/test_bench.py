@@ -195,6 +195,14 @@ def test_what_is_wrong_is_said_before_anything_runs(
         Measurement(_wanted(none)).run()
 
 
+def test_no_folder_but_a_report_is_replaced(tiny_bot: Path, cli: Cli) -> None:
+    before = sorted(tiny_bot.rglob("*"))
+    done = cli("bench", tiny_bot, "--out", tiny_bot)
+    assert done.returncode == 1
+    assert "name another place" in done.stderr
+    assert sorted(tiny_bot.rglob("*")) == before
+
+
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
 def test_without_a_gpu_cuda_says_what_is_missing(tiny_bot: Path, cli: Cli) -> None:
     done = cli("bench", tiny_bot, "--device", "cuda")
@@ -242,6 +250,7 @@ def test_an_interrupted_run_ends_its_children_and_tells_what_it_found(
         text=True,
     )
     marks = _servers_seen(process.pid, 2)
+    time.sleep(1)  # until the run knows of it
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors

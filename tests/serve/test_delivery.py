@@ -137,6 +137,7 @@ def serve_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
             inbox,
             "127.0.0.1",
             port,
+            ready_timeout=120,
             ssl_context=context if tls == "ssl" else None,
             tls_context=context if tls == "starttls" else None,
             require_starttls=tls == "starttls",

@@ -1,15 +1,15 @@
 """Where a command may write: no source is lost, and nothing is replaced that is not ours.
 
-Asked before any work starts; the folders themselves appear whole (`agent.artifacts.atomic_folder`).
+Asked before any work starts; the folders themselves appear whole (`artifacts.atomic_folder`).
 """
 
 from pathlib import Path
 
-from ..agent.artifacts import Manifest
-from ..agent.catalog import catalog
-from ..agent.errors import ArtifactError, ConfigError
+from .artifacts import Manifest
+from .catalog import catalog
+from .errors import ArtifactError, ConfigError
 
-__all__ = ["COMPRESSION", "JOURNAL", "PARITY", "check_destination"]
+__all__ = ["BATCHES", "BENCH", "COMPRESSION", "JOURNAL", "PARITY", "check_destination"]
 
 PARITY = "parity.json"
 """In every exported folder: what was compared."""
@@ -17,6 +17,8 @@ COMPRESSION = "compression.json"
 """In every other model folder that a command leaves: the steps that made it."""
 JOURNAL = "journal.jsonl"
 """In the folder of a plan, from its start."""
+BENCH, BATCHES = "bench.json", "batches.json"
+"""In the folder of a benchmark."""
 
 
 def check_destination(out: Path, *sources: str | Path | None) -> None:
@@ -55,7 +57,7 @@ def _read(source: str | Path | None) -> Path | None:
 def _replaceable(out: Path) -> bool:
     return out.is_dir() and (
         not any(out.iterdir())
-        or any((out / name).is_file() for name in (PARITY, COMPRESSION, JOURNAL))
+        or any((out / name).is_file() for name in (PARITY, COMPRESSION, JOURNAL, BENCH, BATCHES))
         or _is_bot(out)
     )
 
