@@ -40,6 +40,7 @@ class Manifest:
     The model's refusal is taken when its log-odds reach those of `refusal` plus `refusal_slope`
     times the log-odds of the router: the surer the router, the surer the model has to be. With
     `blocks` the model was trained to read every entry by itself, so that it can be read once.
+    `adapter_sha256` is of the weights of the adapter, of which others may bear the name.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Manifest:
     refusal_slope: float = 0.0
     reranker: str = ""
     blocks: bool = False
+    adapter_sha256: str = ""
     steps: tuple[dict[str, Any], ...] = ()
     gate: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from .artifacts import Manifest, atomic_folder, place, seal
+from .artifacts import Manifest, atomic_folder, place, seal, sha256_of
 from .calibration import Calibration, Fit, calibrate
 from .catalog import find, local_folder
 from .classifier import TextClassifier
@@ -24,6 +24,7 @@ from .destination import check_destination
 from .encoder import ENGLISH, MultilingualUse, WordsOnly, is_latin, open_encoder
 from .errors import ConfigError, FeatherdeskError
 from .generators import (
+    WEIGHTS,
     adapter_folder,
     card,
     ensure_encoder,
@@ -354,6 +355,7 @@ def _manifest(
         refusal=refusal,
         refusal_slope=slope,
         blocks=bool(told.get("blocks")) and bool(config.generation.writes),
+        adapter_sha256=sha256_of(adapter / WEIGHTS) if adapter else "",
     )
 
 

@@ -18,6 +18,7 @@ from .errors import CatalogError, FeatherdeskError, MissingExtraError
 from .prompt import contract_hash
 
 __all__ = [
+    "WEIGHTS",
     "adapter_folder",
     "card",
     "ensure_encoder",
@@ -28,6 +29,8 @@ __all__ = [
 
 Notify = Callable[[str], None]
 RECIPE = "4"
+WEIGHTS = "adapter_model.safetensors"
+"""In the folder of an adapter."""
 
 
 def adapter_folder(name: str) -> Path | None:
@@ -39,7 +42,7 @@ def adapter_folder(name: str) -> Path | None:
     if not name:
         return None
     for folder in (Path(name).expanduser(), adapters_root() / name):
-        if (folder / "adapter_model.safetensors").exists():
+        if (folder / WEIGHTS).exists():
             return folder
     root = adapters_root()
     shipped = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -79,7 +82,7 @@ def fingerprint(base: str, adapter: Path | None) -> str:
         identity = " ".join(sha256_of(path) for path in weights)
     else:
         identity = find(base).sha256 or base
-    learned = sha256_of(adapter / "adapter_model.safetensors") if adapter else "none"
+    learned = sha256_of(adapter / WEIGHTS) if adapter else "none"
     return hashlib.sha256(f"{identity} {learned} {RECIPE}".encode()).hexdigest()[:16]
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..agent.artifacts import Manifest, is_bot
-from ..agent.catalog import local_folder
+from ..agent.artifacts import Manifest, is_bot, sha256_of
+from ..agent.catalog import adapters_root, local_folder
+from ..agent.config import load_config
 from ..agent.errors import ArtifactError, ConfigError
-from ..agent.generators import adapter_folder, card, check_adapter
+from ..agent.generators import WEIGHTS, adapter_folder, card, check_adapter
 from .architecture import shape_of
 from .assemble import assemble_base
 from .material import Material, bot_material, load_material, shipped_material
@@ -84,13 +85,22 @@ def find_subject(
 
 
 def _adapter_of(bot: Path, manifest: Manifest) -> Path | None:
-    """The adapter a bot was built with: beside its bot.toml, or one that ships."""
+    """The adapter a bot was built with: beside its bot.toml, named in it, or one that ships."""
     if manifest.adapter == "none":
         return None
     beside = bot.resolve().parent / "adapter"
-    if (beside / "adapter_config.json").exists() and card(beside).get("name") == manifest.adapter:
-        return beside
-    return adapter_folder(manifest.adapter)
+    if not manifest.adapter_sha256:  # of an earlier version
+        named = (beside / WEIGHTS).exists() and card(beside).get("name") == manifest.adapter
+        return beside if named else adapter_folder(manifest.adapter)
+    given = Path(load_config(bot / "bot.toml").generation.adapter).expanduser()
+    for place in (beside, given, adapters_root() / given.name, adapters_root() / manifest.adapter):
+        weights = place / WEIGHTS
+        if weights.exists() and sha256_of(weights) == manifest.adapter_sha256:
+            return place
+    raise ArtifactError(
+        f"the adapter {manifest.adapter!r} that {bot} was built with is not there any more; name "
+        "it with --adapter, or build the bot anew"
+    )
 
 
 def _merged(base: str, adapter: Path | None, work: Path, notify: Callable[[str], None]) -> Path:

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.artifacts import Manifest, seal, verify
+from featherdesk.agent.artifacts import Manifest, seal, sha256_of, verify
+from featherdesk.agent.catalog import adapters_root
 from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, InputError
+from featherdesk.agent.generators import WEIGHTS, adapter_folder
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress.compression import (
     Compressed,
@@ -24,7 +26,7 @@ from featherdesk.compress.compression import (
 )
 from featherdesk.compress.material import Material
 from featherdesk.compress.recipe import load_recipe, shipped
-from featherdesk.compress.subject import Subject, find_subject
+from featherdesk.compress.subject import Subject, _adapter_of, find_subject
 from featherdesk.compress.trial import entries_of
 from safetensors.torch import load_file, save_file
 
@@ -254,6 +256,23 @@ def test_a_bot_gets_another_generator_and_loses_its_old_verdict(tmp_path: Path) 
     assert (bot / "generator" / "model.onnx").read_text() == "old"
     assert not (tmp_path / "out" / "report").exists()
     assert list(entries_of(tmp_path / "out")) == ["a"]
+
+
+def test_the_adapter_is_the_one_that_the_bot_was_built_with(tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "sample"  # one that ships bears this name, too
+    own.mkdir(parents=True)
+    (own / WEIGHTS).write_bytes(b"mine")
+    bot = small_bot(tmp_path / "bot")
+    toml = (bot / "bot.toml").read_text()
+    (bot / "bot.toml").write_text(f'{toml}[generation]\nadapter = "{own}"\n')
+    told = replace(Manifest.load(bot), adapter_sha256=sha256_of(own / WEIGHTS))
+    assert _adapter_of(bot, told) == own
+    assert _adapter_of(bot, replace(told, adapter_sha256="")) == adapter_folder("sample")
+    (own / WEIGHTS).write_bytes(b"trained again")
+    with pytest.raises(ArtifactError, match=r"'sample' .* not there any more; name it with --ada"):
+        _adapter_of(bot, told)
+    shipped = sha256_of(adapters_root() / "sample" / WEIGHTS)
+    assert _adapter_of(bot, replace(told, adapter_sha256=shipped)) == adapter_folder("sample")
 
 
 def _gated(folder: Path, verdict: str) -> Path:
