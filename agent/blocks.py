@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from .errors import ArtifactError
 
-__all__ = ["Block", "BlockStore", "Rotary", "block_key"]
+__all__ = ["ROTARY", "Block", "BlockStore", "Rotary", "block_key"]
 
 Floats = NDArray[np.float32]
 _TINY = 1e-12
+ROTARY = "rotary.json"
+"""In a generator folder: how it turns keys."""
 _INDEX, _DATA = "blocks.json", "blocks.bin"
 
 
@@ -44,7 +46,7 @@ class Rotary:
         Raises:
             ArtifactError: rotary.json is damaged.
         """
-        path = folder / "rotary.json"
+        path = folder / ROTARY
         if not path.exists():
             return None
         try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
-from .blocks import Block, BlockStore, block_key
+from .blocks import ROTARY, Block, BlockStore, block_key
 from .progress import track
 from .prompt import render
 from .runtime import OnnxGenerator
@@ -45,9 +45,10 @@ def write_blocks(
     A generator that cannot use them, or a budget of 0, leaves no folder.
     """
     budget = budget_of(bot, megabytes)
-    store = BlockStore(0)
-    generator = OnnxGenerator(bot / "generator", threads, store=store)
-    if not budget or not generator.stores:
+    if not budget or not (bot / "generator" / ROTARY).exists():
+        return 0
+    generator = OnnxGenerator(bot / "generator", threads, store=BlockStore(0))
+    if not generator.stores:
         return 0
     today = date.today()
     told = [

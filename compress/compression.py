@@ -17,6 +17,7 @@ from ..agent.demand import asked, most_asked_first
 from ..agent.destination import COMPRESSION
 from ..agent.errors import ArtifactError
 from ..agent.prefill import FOLDER, write_blocks
+from .material import Material
 from .noninferiority import Verdict
 from .recipe import Recipe
 from .steps import Done, Notify, Task, run_steps
@@ -69,7 +70,9 @@ def compress(
     told = [_told(step) for step in done]
     made = work / "result" / out.name
     if subject.bot is not None:
-        bot_with(subject.bot, generator, made, steps=told)
+        bot_with(
+            subject.bot, generator, made, steps=told, apart=_reads_apart(done, subject.material)
+        )
     else:
         with atomic_folder(made) as folder:
             place(generator, folder)
@@ -113,9 +116,12 @@ def bot_with(
     out: Path,
     *,
     steps: Sequence[dict[str, Any]] = (),
+    apart: bool = False,
 ) -> Manifest:
-    """A copy of a bot folder that answers with another generator, not yet gated."""
+    """A copy of a bot folder that answers with another generator, not yet gated; `apart` says
+    that it has learned to read entries one by one, if the one before has not."""
     manifest = Manifest.load(bot)
+    manifest = replace(manifest, blocks=manifest.blocks or apart)
     with atomic_folder(out) as folder:
         for item in bot.iterdir():
             if item.name not in {"generator", "report", "manifest.json", FOLDER}:
@@ -128,6 +134,13 @@ def bot_with(
             write_blocks(folder, told, manifest.writes, config.generation.stored_mb)
         fresh = replace(manifest, steps=tuple(steps), gate=None)
         return seal(folder, fresh)
+
+
+def _reads_apart(done: Sequence[Done], material: Material) -> bool:
+    """Whether healing taught to read entries one by one: a third of its rows at the least."""
+    rows = material.rows
+    taught = 3 * sum(row.block for row in rows) >= len(rows) > 0
+    return taught and any(step.kind == "heal" for step in done)
 
 
 def _told(step: Done) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..agent.blocks import ROTARY
+
 __all__ = ["write_rotary"]
 
 
@@ -34,7 +36,7 @@ def write_rotary(out: Path) -> None:
         "layers": [node.input[7] for node in nodes],
         "kinds": kinds,
     }
-    (out / "rotary.json").write_text(json.dumps(told), encoding="utf-8")
+    (out / ROTARY).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _frequencies(cos: Any, sin: Any, out: Path) -> list[float]:

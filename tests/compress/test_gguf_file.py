@@ -50,7 +50,8 @@ def _greedy(model: Any, ids: list[int], count: int = 24) -> list[int]:
 
 
 def _ids(folder: Path, text: str = QUESTION) -> list[int]:
-    return list(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _apart(exported: Any, folder: Path) -> float:

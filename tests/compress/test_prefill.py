@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
-from featherdesk.agent.artifacts import Manifest, verify
+from featherdesk.agent.artifacts import Manifest, seal, verify
 from featherdesk.agent.blocks import block_key
 from featherdesk.agent.build import build
 from featherdesk.agent.engine import Agent
@@ -14,9 +15,12 @@ from featherdesk.agent.generators import generator_folder
 from featherdesk.agent.prefill import FOLDER, budget_of
 from featherdesk.agent.prompt import contract_hash, render
 from featherdesk.agent.runtime import OnnxGenerator
-from featherdesk.compress.compression import bot_with
+from featherdesk.compress.compression import _reads_apart, bot_with
+from featherdesk.compress.dataset import Row
 from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.material import Material
 from featherdesk.compress.model import merge
+from featherdesk.compress.steps import Done
 from featherdesk.compress.trial import entries_of
 
 SYLLABLES = ("bo", "ka", "ti", "mu", "re", "so", "la")
@@ -111,6 +115,25 @@ def test_another_generator_reads_the_entries_anew(
     else:  # a smaller one has room for fewer, and sees others
         assert 1 < len(index) < len(before[0])
         assert same[0].read_bytes()[:size] != same[1].read_bytes()
+
+
+def test_what_has_learned_it_reads_entries_one_by_one(bot: Path, tmp_path: Path) -> None:
+    together = shutil.copytree(bot, tmp_path / "bot")
+    shutil.rmtree(together / FOLDER)
+    seal(together, replace(Manifest.load(together), blocks=False))
+    assert not bot_with(together, bot / "generator", tmp_path / "whole").blocks
+    assert not (tmp_path / "whole" / FOLDER).exists()
+    assert bot_with(together, bot / "generator", tmp_path / "healed", apart=True).blocks
+    assert _kept(tmp_path / "healed")[0] == _kept(bot)[0]
+
+
+def test_healing_teaches_it_where_a_third_of_its_rows_do() -> None:
+    heal = Done("heal", "heal", Path(), {}, {}, 1.0)
+    rows = [Row((), (), "a", "", block=n < 2) for n in range(6)]
+    assert _reads_apart([heal], Material(tuple(rows), ()))
+    assert not _reads_apart([replace(heal, kind="export")], Material(tuple(rows), ()))
+    assert not _reads_apart([heal], Material(tuple(rows[1:]), ()))
+    assert not _reads_apart([heal], Material((), ()))
 
 
 def test_no_room_is_no_folder(bot: Path, tmp_path: Path) -> None:
