@@ -351,9 +351,10 @@ def test_the_real_base_is_told_as_in_the_file_llama_cpp_made(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(("kind", "same"), [("Q8_0", 24), ("Q4_0", 3)])
+@pytest.mark.parametrize(("kind", "same"), [("Q8_0", 24), ("Q4_0", 12)])
 def test_llama_cpp_answers_as_torch(kind: str, same: int, tmp_path: Path) -> None:
-    """The real base model: token ids, and at least `same` greedy tokens, equal torch's."""
+    """The real base model: token ids, and at least `same` greedy tokens, equal torch's; four bits
+    change what this small model says, so there torch has the file's rounded weights, too."""
     from featherdesk.agent.prompt import render
     from featherdesk.agent.types import Entry
     from featherdesk.compress.assemble import assemble_base
@@ -367,7 +368,10 @@ def test_llama_cpp_answers_as_torch(kind: str, same: int, tmp_path: Path) -> Non
         wanted = _ids(base, text)
         assert llama.tokenize(text.encode(), add_bos=False, special=True) == wanted
     prompt = _ids(base, "".join(render((entry,), QUESTION).texts))
-    torch_says = _greedy(AutoModelForCausalLM.from_pretrained(base).eval(), prompt)
+    told = {"gguf_file": "base.gguf"} if kind == "Q4_0" else {}
+    folder = tmp_path / "base" if told else base
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **told)
+    torch_says = _greedy(model.eval(), prompt)
     says = llama.generate(prompt, temp=0.0, repeat_penalty=1.0)
     got = list(islice(says, 24))
     assert got[:same] == torch_says[:same]
