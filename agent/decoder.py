@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, DeviceError, GenerationError
+from .resources import out_of_memory
 
 __all__ = ["Decoder"]
 
@@ -221,10 +222,9 @@ class Decoder:
             session = self._ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
             said = str(error).partition("\n")[0]
-            raise ArtifactError(
-                f"{path} cannot be opened ({said}); make it anew, or close other programs where "
-                "memory is short"
-            ) from None
+            if isinstance(error, MemoryError) or out_of_memory(RuntimeError(said)):
+                raise MemoryError(said) from None  # which tells nothing of the file
+            raise ArtifactError(f"{path} cannot be opened ({said}); make it anew") from None
         if self._device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
             raise DeviceError(  # onnxruntime says nothing and takes the CPU
                 "onnxruntime could not open the GPU: see that `nvidia-smi` lists one, and that its "

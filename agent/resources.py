@@ -4,7 +4,14 @@ import errno
 
 __all__ = ["out_of_memory", "out_of_space"]
 
-_SAID = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+_SAID = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "out of memory",
+)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -19,6 +19,22 @@ BLOCKS = [RNG.integers(10, 300, n).tolist() for n in (7, 30, 90)]
 QUESTIONS = [RNG.integers(10, 300, 3 + 2 * n).tolist() for n in range(8)]
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [("std::bad_alloc", MemoryError), ("Protobuf parsing failed.", ArtifactError)],
+)
+def test_a_damaged_graph_and_too_little_memory_are_told_apart(
+    said: str, wanted: type[Exception], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise Exception(said)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Fails)
+    with pytest.raises(wanted, match=said.split(":")[-1]):
+        Decoder(exported, 1)
+
+
 @pytest.fixture(scope="module", params=["fp32", "int4"])
 def exported(
     request: pytest.FixtureRequest, talkative: Path, tmp_path_factory: pytest.TempPathFactory
