@@ -21,6 +21,7 @@ class Draft:
     """What the model writes to one question, and how far it may be released.
 
     `checked` counts the milliseconds that the guard took; `kept` says that it was written before.
+    `shown` is what was released, `spent` the tokens of a text that was given up for another.
     """
 
     guard: StreamGuard
@@ -31,6 +32,8 @@ class Draft:
     failed: bool = False
     checked: float = 0.0
     kept: bool = False
+    shown: str = ""
+    spent: int = 0
 
     @property
     def good(self) -> bool:
@@ -52,8 +55,15 @@ class Draft:
         if whole and not self.guard.failed:
             yield whole
 
+    def again(self, guard: StreamGuard) -> None:
+        """Give up what was written. What was shown stays: of a text that begins so the rest is
+        released, of another nothing."""
+        self.spent += len(self.tokens)
+        self.guard, self.raw, self.tokens = guard, "", []
+
     def deltas(self, generator: Generator, steps: Iterator[Step]) -> Iterator[str]:
         """Take the model's steps and yield what may be shown."""
+        released = ""
         try:
             for step in steps:
                 self.tokens.append(step.token)
@@ -69,11 +79,14 @@ class Draft:
                 self.checked += (time.perf_counter() - began) * 1000
                 if self.guard.failed:
                     return
-                if delta:
-                    yield delta
+                released += delta
+                yield from self._unseen(released)
         except GenerationError:
             self.failed = True
             return
-        rest = self.guard.finish()
-        if rest:
-            yield rest
+        yield from self._unseen(released + self.guard.finish())
+
+    def _unseen(self, released: str) -> Iterator[str]:
+        if len(released) > len(self.shown) and released.startswith(self.shown):
+            fresh, self.shown = released[len(self.shown) :], released
+            yield fresh

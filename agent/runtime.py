@@ -44,6 +44,11 @@ class Step:
 class Generator(Protocol):
     """What the engine needs of a generator."""
 
+    @property
+    def stores(self) -> bool:
+        """Whether it reads the blocks of a prompt without each other."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; marks such as `<|im_end|>` become their own ids."""
         ...

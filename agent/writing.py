@@ -63,7 +63,7 @@ class Writing:
         # One of several parts is never refused.
         limit = 2.0 if len(tasks) > 1 else self._limit()
         for task in tasks:
-            draft = Draft(StreamGuard(sources_of(task.shown), task.asked, load_support()))
+            draft = Draft(_guard(task))
             self.drafts.append(draft)
             opening = "\n\n" if len(self.drafts) > 1 else ""
             for delta in self._recalled_or_written(draft, task, deadline, limit):
@@ -78,7 +78,7 @@ class Writing:
         return replace(
             told,
             prompt_tokens=sum(draft.prompt_tokens for draft in self.drafts),
-            tokens=sum(len(draft.tokens) for draft in self.drafts),
+            tokens=sum(draft.spent + len(draft.tokens) for draft in self.drafts),
             cached=all(draft.kept for draft in self.drafts),
         )
 
@@ -130,10 +130,18 @@ class Writing:
             self.answers.add(key, KeptAnswer(draft.raw, limit, versions, draft.guard.failed))
 
     def _written(self, draft: Draft, task: _Task, deadline: float, limit: float) -> Iterator[str]:
+        """The deltas of what the model writes. Where it read the entries one by one and the check
+        rejects it, it writes once more with all of them in view: it has mixed some up."""
         prompt = render(task.shown, task.asked, task.turns)
         blocks = [self.generator.encode(text) for text in prompt.texts]
-        draft.prompt_tokens = sum(map(len, blocks))
+        whole = [token for block in blocks for token in block]
+        draft.prompt_tokens = len(whole)
         yield from draft.deltas(self.generator, self._steps(blocks, task.shown, deadline, limit))
+        if draft.guard.failed and self.generator.stores and not self.stopped():
+            draft.again(_guard(task))
+            draft.prompt_tokens += len(whole)
+            steps = self._steps([whole], task.shown, deadline, limit)
+            yield from draft.deltas(self.generator, steps)
 
     def _version(self) -> str:
         """Names the generator with the settings that change what it writes."""
@@ -161,6 +169,10 @@ class Writing:
             first_veto=(encode(REFUSAL)[0], limit),
             user=self.user,
         )
+
+
+def _guard(task: _Task) -> StreamGuard:
+    return StreamGuard(sources_of(task.shown), task.asked, load_support())
 
 
 def refusal_threshold(manifest: Manifest, settings: Generation, confidence: float) -> float:

@@ -1,8 +1,7 @@
 """Heals a pruned model: it learns to say and to see what its parent does.
 
-Knowledge distillation (Hinton et al., arXiv 1503.02531): divergence from the parent's words on
-the answers, distance of the last hidden states on every token, and a share of the written
-answers; after Muralidharan et al., "Minitron", arXiv 2407.14679. With `bits` the weights are
+Divergence from the parent's words on the answers, distance of the last hidden states on every
+token (`teaching`), and a share of the written answers. With `bits` the weights are
 rounded as the export will round them (quantization-aware, straight-through: arXiv 1308.3432).
 The parent has every entry in view where the model reads each by itself (block attention, arXiv
 2409.15355). Knows nothing of how the model was pruned.
@@ -30,11 +29,11 @@ from .forward import (
     Batch,
     batch_of,
     divergences,
-    doubt_of,
     evened,
     hidden,
     in_view,
     log_probabilities,
+    logits_at,
     mixed,
 )
 from .lessons import lessons_of
@@ -47,6 +46,7 @@ from .settings import at_least, one_of
 from .sharing import tie, untie
 from .sparsity import keep_zeros, zeros_of
 from .steps import Task, identity_of
+from .teaching import doubt_gap, states_gap, words_gap
 from .vocabulary import parent_with
 
 __all__ = ["Heal", "heal"]
@@ -295,25 +295,19 @@ class _Run:
         config, student = self.config, self._inner()
         places, counted = evened(batch, _EVEN)
         with torch.no_grad():
-            seen = hidden(self.parent, whole).flatten(0, 1)
-            wanted = torch.log_softmax(self.parent.lm_head(seen[places - 1]).float(), -1)
-        states = hidden(student, batch).flatten(0, 1)
-        told = torch.log_softmax(student.lm_head(states[places - 1]).float(), -1)
-        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
+            seen = hidden(self.parent, whole)
+            wanted = torch.log_softmax(logits_at(self.parent, seen, places), -1)
+        states = hidden(student, batch)
+        told = torch.log_softmax(logits_at(student, states, places), -1)
         labels = batch.labels.flatten()
         firsts = labels[places - 1] == -100
         weights = torch.where(firsts, config.first, 1.0) * counted
-        loss = config.answers * (apart * weights).sum() / weights.sum()
+        loss = config.answers * (words_gap(told, wanted) * weights).sum() / weights.sum()
         if config.doubt and bool(firsts.any()):
-            told_doubt, doubt = (doubt_of(one[firsts], self.refusal) for one in (told, wanted))
-            far = torch.nn.functional.smooth_l1_loss(told_doubt, doubt, reduction="none")
+            far = doubt_gap(told[firsts], wanted[firsts], self.refusal)
             loss = loss + config.doubt * (far * counted[firsts]).sum() / counted[firsts].sum()
         if config.states and states.shape == seen.shape:
-            alike = (batch.bias == whole.bias).all(-1).squeeze(1) & batch.real
-            real = alike.flatten().float()
-            gap = (states.float() - seen.float()).pow(2).sum(-1)
-            far = gap / seen.float().pow(2).sum(-1).clamp(min=1e-9)
-            loss = loss + config.states * (far * real).sum() / real.sum()
+            loss = loss + config.states * states_gap(states, seen, batch, whole)
         if config.written:
             said = torch.nn.functional.nll_loss(told, labels[places], reduction="none")
             loss = loss + config.written * (said * counted).sum() / counted.sum()

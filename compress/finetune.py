@@ -28,11 +28,12 @@ from ..agent.prompt import REFUSAL
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
 from .dataset import Encoded, Row, encode, pack
-from .forward import answer_logits, batch_of, doubt_of, evened, in_view
+from .forward import batch_of, evened, hidden, in_view, logits_at
 from .methods import Method, TrainingConfig, with_adapter
 from .model import load_tokenizer
 from .rounding import rounded_adapted
 from .steps import identity_of
+from .teaching import doubt_gap, states_gap, words_gap
 from .training_log import Logs
 
 __all__ = ["Result", "epoch_batches", "finetune", "learning_rate_share"]
@@ -222,8 +223,10 @@ class _Run:
         return total
 
     def _loss(self, sequences: Sequence[Encoded], *, weighted: bool = False) -> torch.Tensor:
-        """The summed cross entropy of one batch's answer tokens; `weighted` counts the first
-        token of an answer, where the model decides whether to refuse, `FIRST` times."""
+        """The summed loss of one batch's answer tokens: cross entropy and, in its share, how far
+        the model is from its parent, which has every entry in view. `weighted`, to learn by,
+        counts the first token of an answer, where the model decides whether to refuse, `FIRST`
+        times, and adds how far the last states lie apart."""
         size = STRIDE * math.ceil(max(map(len, sequences)) / STRIDE)
         if self.config.compiled:  # for one shape
             size = self.config.length
@@ -231,34 +234,25 @@ class _Run:
         batch = batch_of(sequences, size).to(self.device)
         places, counted = evened(batch, EVEN)
         labels = batch.labels.flatten()
-        logits = answer_logits(self.causal, batch, places)
+        states = hidden(self.causal, batch)
+        logits = logits_at(self.causal, states, places)
         each = torch.nn.functional.cross_entropy(logits, labels[places], reduction="none")
+        firsts = labels[places - 1] == -100
+        gap = torch.zeros(())
         if self.parent is not None:
-            apart = self._apart(self.parent, sequences, size, places, logits)
-            each = torch.lerp(each, apart, self.config.distil)
-        if weighted:
-            each = torch.where(labels[places - 1] == -100, FIRST * each, each)
-        return (each * counted).sum()
-
-    def _apart(
-        self,
-        parent: Any,
-        sequences: Sequence[Encoded],
-        size: int,
-        places: torch.Tensor,
-        logits: torch.Tensor,
-    ) -> torch.Tensor:
-        """KL(parent || model) at answer places, in nats; the parent has every entry in view. At the
-        first token of an answer also how far the log-odds of a refusal lie apart, `DOUBT` times:
-        thresholds lie where divergence hardly sees them."""
-        whole = batch_of(in_view(sequences), size).to(self.device)
-        with torch.no_grad():
-            wanted = torch.log_softmax(answer_logits(parent, whole, places), -1)
-        told = torch.log_softmax(logits, -1)
-        apart = torch.nn.functional.kl_div(told, wanted, log_target=True, reduction="none").sum(-1)
-        doubt, theirs = (doubt_of(one, self.refusal) for one in (told, wanted))
-        far = torch.nn.functional.smooth_l1_loss(doubt, theirs, reduction="none")
-        return torch.where(whole.labels.flatten()[places - 1] == -100, apart + DOUBT * far, apart)
+            whole = batch_of(in_view(sequences), size).to(self.device)
+            with torch.no_grad():
+                seen = hidden(self.parent, whole)
+                wanted = torch.log_softmax(logits_at(self.parent, seen, places), -1)
+            told = torch.log_softmax(logits, -1)
+            apart = words_gap(told, wanted)
+            doubt = DOUBT * doubt_gap(told, wanted, self.refusal)
+            each = torch.lerp(each, torch.where(firsts, apart + doubt, apart), self.config.distil)
+            gap = self.config.distil * states_gap(states, seen, batch, whole)
+        if not weighted:
+            return (each * counted).sum()
+        each = torch.where(firsts, FIRST * each, each)
+        return (each * counted).sum() + gap * counted.sum()
 
     def _rounded(self) -> AbstractContextManager[None]:
         return rounded_adapted(self.model, self.config.bits, self.config.block_size)

@@ -27,6 +27,7 @@ __all__ = [
     "hidden_through",
     "in_view",
     "log_probabilities",
+    "logits_at",
     "mean_divergence",
     "mixed",
     "states_of",
@@ -145,8 +146,12 @@ def answer_logits(model: Any, batch: Batch, targets: torch.Tensor) -> torch.Tens
     Of 106 million weights of SmolLM2-135M's layers and 28 million of its head, a token that no
     loss is taken of needs only the former.
     """
-    states = hidden(model, batch).flatten(0, 1)
-    return _capped(model, model.lm_head(states[targets - 1]).float())
+    return logits_at(model, hidden(model, batch), targets)
+
+
+def logits_at(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`answer_logits` of what `hidden` left: shape (targets, vocabulary), fp32."""
+    return _capped(model, model.lm_head(states.flatten(0, 1)[targets - 1]).float())
 
 
 def evened(batch: Batch, multiple: int) -> tuple[torch.Tensor, torch.Tensor]:

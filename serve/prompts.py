@@ -73,6 +73,7 @@ class Recorder:
     tokenizer: Tokenizer
     texts: dict[tuple[int, ...], str] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    stores: bool = False
 
     def encode(self, text: str) -> list[int]:
         """Token ids, as the real one's."""

@@ -109,6 +109,7 @@ class Scripted:
     answer: str
     seen: list[str] = field(default_factory=list)
     fail: bool = False
+    stores: bool = False
 
     def encode(self, text: str) -> list[int]:
         self.seen.append(text)
@@ -140,6 +141,23 @@ class Scripted:
             if stopped():
                 return
             yield Step(ord(character), 1.0)
+
+
+@dataclass
+class Mixing(Scripted):
+    """A generator that writes `mixed` where it reads the blocks of a prompt without each other;
+    `read` tells how many there were each time."""
+
+    mixed: str = ""
+    stores: bool = True
+    read: list[int] = field(default_factory=list)
+
+    def generate(
+        self, ids: Sequence[int], *, blocks: Sequence[int] = (), **told: Any
+    ) -> Iterator[Step]:
+        self.read.append(len(blocks))
+        text = self.mixed if blocks else self.answer
+        yield from Scripted(text).generate(ids, blocks=blocks, **told)
 
 
 @dataclass
@@ -190,6 +208,12 @@ def scripted() -> type[Scripted]:
 def endless() -> Endless:
     """A generator that only stops when it is told to."""
     return Endless()
+
+
+@pytest.fixture
+def mixing() -> type[Mixing]:
+    """A generator that mixes up what it reads apart."""
+    return Mixing
 
 
 @pytest.fixture

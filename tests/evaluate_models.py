@@ -65,6 +65,7 @@ class Batched:
     apart: bool = False
     written: dict[Prompt, list[int]] = field(default_factory=dict)
     noted: dict[Prompt, Noted] = field(default_factory=dict)
+    stores: bool = False
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -270,6 +270,7 @@ class Obedient:
 
     says: str = ""
     seen: list[str] = field(default_factory=list)
+    stores: bool = False
 
     def encode(self, text: str) -> list[int]:
         self.seen.append(text)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from featherdesk.agent.engine import Agent
+from featherdesk.agent.types import Author, Reply
 from featherdesk.agent.writing import refusal_threshold
 
 PAY = "We accept Visa, Mastercard and PayPal."
@@ -21,3 +23,56 @@ def test_the_surer_the_router_the_surer_the_model_must_be_to_refuse(
     sure, unsure = (refusal_threshold(manifest, settings, share) for share in (0.9, 0.1))
     assert sure > 0.5 > 0.3 > unsure
     assert refusal_threshold(manifest, replace(settings, refusal=0.25), 0.9) == 0.25
+
+
+Made = Callable[[Any], Agent]
+"""Makes an agent from a generator."""
+
+
+def _said(agent: Agent, question: str) -> tuple[list[str], Reply]:
+    events = list(agent.stream(question))
+    assert events[-1].reply is not None
+    return [event.delta for event in events if event.delta], events[-1].reply
+
+
+def test_what_mixes_entries_up_is_written_again_with_all_in_view(
+    agent_of: Made, mixing: Callable[..., Any]
+) -> None:
+    model = mixing(DELIVERY, mixed=DELIVERY.replace("£4.95", "£6.95"))
+    shown, reply = _said(agent_of(model), "How long is delivery?")
+    assert reply.author is Author.MODEL
+    assert reply.text == reply.raw_text == DELIVERY
+    assert "".join(shown) == DELIVERY
+    assert [bool(count) for count in model.read] == [True, False]
+    assert reply.tokens > len(DELIVERY)
+
+
+def test_of_another_text_nothing_is_shown_behind_the_first_one(
+    agent_of: Made, mixing: Callable[..., Any]
+) -> None:
+    model = mixing("It costs £4.95.", mixed=DELIVERY.replace("£4.95", "£6.95"))
+    shown, reply = _said(agent_of(model), "How long is delivery?")
+    assert reply.text == "It costs £4.95."
+    assert DELIVERY.startswith("".join(shown))
+    assert "£" not in "".join(shown)
+
+
+def test_wrong_both_times_it_is_the_entry_that_is_sent(
+    agent_of: Made, mixing: Callable[..., Any]
+) -> None:
+    wrong = DELIVERY.replace("£4.95", "£6.95")
+    model = mixing(wrong, mixed=wrong)
+    _, reply = _said(agent_of(model), "How long is delivery?")
+    assert reply.author is Author.FALLBACK
+    assert "£6.95" not in reply.text
+    assert len(model.read) == 2
+
+
+@pytest.mark.parametrize("stores", [True, False])
+def test_what_passes_or_was_read_in_one_is_written_once(
+    agent_of: Made, mixing: Callable[..., Any], stores: bool
+) -> None:
+    wrong = DELIVERY.replace("£4.95", "£6.95")
+    model = mixing(DELIVERY, mixed=DELIVERY if stores else wrong, stores=stores)
+    _said(agent_of(model), "How long is delivery?")
+    assert len(model.read) == 1

@@ -42,6 +42,7 @@ class Doubting:
 
     shift: float = 0.0
     says: str | None = None
+    stores: bool = False
 
     def encode(self, text: str) -> list[int]:
         return [ord(c) for c in text]
