@@ -164,6 +164,22 @@ def test_more_layers_than_there_are_is_one_line(tiny: Path, texts: Path, tmp_pat
     assert not (tmp_path / "o").exists()
 
 
+def test_an_architecture_that_is_not_known_is_one_line(
+    tiny: Path, texts: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
+    process = run("compress", other, "--out", tmp_path / "o", "--calibration", texts)
+    _, stderr = _ended(process)
+    assert process.returncode == 1
+    assert "mamba" in stderr
+    assert "llama" in stderr, "what is known is listed"
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "o").exists()
+
+
 def test_no_calibration_data_is_told(tiny: Path, tmp_path: Path) -> None:
     empty = tmp_path / "none.txt"
     empty.write_text("\n\n")
