@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from .answers import AnswerCache, KeptAnswer, answer_key, entry_version, is_private
 from .artifacts import Manifest
 from .draft import Draft
+from .errors import BusyError
 from .grounding import StreamGuard, sources_of
 from .prompt import END_OF_TURN, REFUSAL, render
 from .replies import Curator, cited
@@ -66,9 +67,14 @@ class Writing:
             draft = Draft(_guard(task))
             self.drafts.append(draft)
             opening = "\n\n" if len(self.drafts) > 1 else ""
-            for delta in self._recalled_or_written(draft, task, deadline, limit):
-                yield opening + delta
-                opening = ""
+            try:
+                for delta in self._recalled_or_written(draft, task, deadline, limit):
+                    yield opening + delta
+                    opening = ""
+            except BusyError:
+                if draft is self.drafts[0] and not draft.spent:
+                    raise
+                draft.failed = True  # nobody who was half answered is sent away
             if not draft.good:
                 return
 

@@ -18,7 +18,7 @@ from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.calibration import calibrate
 from featherdesk.agent.encoder import MiniLM
 from featherdesk.agent.engine import Agent
-from featherdesk.agent.errors import GenerationError
+from featherdesk.agent.errors import BusyError, GenerationError
 from featherdesk.agent.index import Index
 from featherdesk.agent.prompt import contract_hash
 from featherdesk.agent.router import Router
@@ -146,15 +146,18 @@ class Scripted:
 @dataclass
 class Mixing(Scripted):
     """A generator that writes `mixed` where it reads the blocks of a prompt without each other;
-    `read` tells how many there were each time."""
+    `read` tells how many there were each time. Behind `seats` texts it is busy."""
 
     mixed: str = ""
     stores: bool = True
     read: list[int] = field(default_factory=list)
+    seats: int = 9
 
     def generate(
         self, ids: Sequence[int], *, blocks: Sequence[int] = (), **told: Any
     ) -> Iterator[Step]:
+        if len(self.read) == self.seats:
+            raise BusyError(64, 3)
         self.read.append(len(blocks))
         text = self.mixed if blocks else self.answer
         yield from Scripted(text).generate(ids, blocks=blocks, **told)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from featherdesk.agent.engine import Agent
+from featherdesk.agent.errors import BusyError
 from featherdesk.agent.types import Author, Reply
 from featherdesk.agent.writing import refusal_threshold
 
@@ -76,3 +77,19 @@ def test_what_passes_or_was_read_in_one_is_written_once(
     model = mixing(DELIVERY, mixed=DELIVERY if stores else wrong, stores=stores)
     _said(agent_of(model), "How long is delivery?")
     assert len(model.read) == 1
+
+
+@pytest.mark.parametrize(
+    "question", ["How long is delivery?", "How long is delivery? How can I pay?"]
+)
+def test_who_was_half_answered_is_not_sent_away_by_a_full_queue(
+    agent_of: Made, mixing: Callable[..., Any], question: str
+) -> None:
+    wrong = DELIVERY.replace("£4.95", "£6.95")
+    two = question.count("?") > 1
+    agent = agent_of(mixing(DELIVERY, mixed=DELIVERY if two else wrong, seats=1))
+    _, reply = _said(agent, question)
+    assert reply.author is Author.FALLBACK
+    assert "£4.95" in reply.text
+    with pytest.raises(BusyError):
+        agent_of(mixing(DELIVERY, seats=0)).reply(question)
