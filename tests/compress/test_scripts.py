@@ -123,6 +123,30 @@ def test_a_start_is_measured(shop_bot: Path) -> None:
     assert {"imports", "index", "generator", "guards", "first question"} <= set(told["parts"])
 
 
+def test_passes_are_held_against_what_the_machine_allows(shop_bot: Path) -> None:
+    command = [
+        TESTS / "measure_profile.py",
+        shop_bot,
+        "--past",
+        20,
+        "--tokens",
+        1,
+        8,
+        "--rounds",
+        3,
+    ]
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    one, eight = told["passes"]["1"], told["passes"]["8"]
+    assert one["floor_ms_operations"] < eight["floor_ms_operations"]
+    assert one["floor_ms_bytes"] == eight["floor_ms_bytes"] > 0
+    assert sum(one["shares"].values()) == pytest.approx(1, abs=0.05)
+    assert "MatMulNBits" in one["shares"]
+
+
 def test_users_are_counted_against_the_ceiling(script: Any, shop_bot: Path) -> None:
     module = script("measure_users")
     done = CliRunner().invoke(module.main, [str(shop_bot), "--users", "2", "--seconds", "1"])

@@ -1,0 +1,141 @@
+"""Where a pass of the generator spends its time, and what the machine would allow.
+
+    python tests/measure_profile.py BOT [--past 200] [--tokens 1 8 40 256] [--rounds 20]
+
+For each number of tokens taken in at once behind `--past` others: milliseconds a pass (median, least),
+and beside it two floors. One is the bytes that a pass has to read (every weight once, keys and values
+of what came before) over the bandwidth that a copy reaches here; the other its operations (two a
+weight and token, and those of attention) over what a matrix product in fp32 reaches here (numpy,
+the best of five). Then, by onnxruntime's own profiler, the share of each kind of node. Prints JSON.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from featherdesk.agent.decoder import Decoder
+from featherdesk.agent.engine import available_cores
+from featherdesk.serve.machine import copy_gb_a_second
+
+_HELD = 3
+"""Passes that warm up."""
+
+
+def weights(generator: Path) -> int:
+    """Weights that every token is multiplied by: those of the matrices, the head's among them."""
+    graph = onnx.load(str(generator / "model.onnx"), load_external_data=False).graph
+    shapes = {one.name: list(one.dims) for one in graph.initializer}
+    count = 0
+    for node in graph.node:
+        told = {one.name: one.i for one in node.attribute}
+        if node.op_type == "MatMulNBits":
+            count += told["K"] * told["N"]
+        elif node.op_type in {"MatMul", "Gemm"} and node.input[1] in shapes:
+            count += int(np.prod(shapes[node.input[1]]))
+    return count
+
+
+def flops(size: int = 1536) -> float:
+    """Operations a second of an fp32 matrix product, in units of 10^9."""
+    a, b = (np.random.default_rng(n).random((size, size), np.float32) for n in (1, 2))
+    best = 1e9
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return round(2 * size**3 / best / 1e9, 1)
+
+
+class Profiled(Decoder):
+    """The decoder that serves, watched by onnxruntime's profiler."""
+
+    prefix = ""
+
+    def _open(self, path: Path, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.enable_profiling = True
+        options.profile_file_prefix = self.prefix
+        return self._ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def taken(self) -> Counter[str]:
+        """Microseconds by kind of node."""
+        events = json.loads(Path(self._session.end_profiling()).read_text())
+        taken: Counter[str] = Counter()
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                taken[event["args"]["op_name"]] += event["dur"]
+        return taken
+
+
+def times(decoder: Decoder, past: int, tokens: int, rounds: int) -> list[float]:
+    """Milliseconds of each pass over so many tokens behind so many others."""
+    decoder.reserve(1, past + tokens)
+    told = []
+    for _ in range(_HELD + rounds):
+        began = time.perf_counter()
+        decoder.alone(0, range(100, 100 + tokens), past)
+        told.append(1000 * (time.perf_counter() - began))
+    return told[_HELD:]
+
+
+def shares(generator: Path, past: int, tokens: int, rounds: int) -> dict[str, float]:
+    """The share (0..1) of the nodes' time that each kind of node takes, largest first."""
+    with tempfile.TemporaryDirectory() as scratch:
+        Profiled.prefix = str(Path(scratch) / "profile")
+        decoder = Profiled(generator, available_cores())
+        times(decoder, past, tokens, rounds)
+        taken = decoder.taken()
+    whole = sum(taken.values())
+    return {name: round(spent / whole, 3) for name, spent in taken.most_common(6)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bot", type=Path)
+    parser.add_argument("--past", type=int, default=200)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 8, 40, 256])
+    parser.add_argument("--rounds", type=int, default=20)
+    told = parser.parse_args()
+    generator = told.bot / "generator"
+    count, threads = weights(generator), available_cores()
+    stored = sum(path.stat().st_size for path in generator.glob("model.onnx*")) / 1e6
+    copied, peak = copy_gb_a_second(threads), flops()
+    decoder = Decoder(generator, threads)
+    kept = decoder.bytes_a_token * told.past / 1e6
+    shape = json.loads((generator / "genai_config.json").read_text())["model"]["decoder"]
+    width = shape["num_hidden_layers"] * shape["num_attention_heads"] * shape["head_size"]
+    rows = {}
+    for tokens in told.tokens:
+        spent = times(decoder, told.past, tokens, told.rounds)
+        operations = tokens * (2 * count + 4 * width * (told.past + tokens / 2))
+        rows[tokens] = {
+            "ms": round(statistics.median(spent), 2),
+            "ms_least": round(min(spent), 2),
+            "floor_ms_bytes": round((stored + kept) / copied, 2),
+            "floor_ms_operations": round(operations / peak / 1e6, 2),
+            "shares": shares(generator, told.past, tokens, told.rounds),
+        }
+    report = {
+        "generator_mb": round(stored, 1),
+        "weights_a_token": count,
+        "keys_and_values_mb": round(kept, 1),
+        "copy_gb_a_second": copied,
+        "fp32_gflops": peak,
+        "threads": threads,
+        "past": told.past,
+        "passes": rows,
+    }
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
