@@ -245,9 +245,17 @@ def pareto_points(run: RunReport, x: Figure) -> list[Point]:
             sides.append((one.name, one.measured, "plain"))
     values = [(x.read(told) or 0.0, 100 * told.quality.correct) for _, told, _ in sides]
     best = set(front([(v if x.better == "less" else -v, -right) for v, right in values]))
+    at: dict[tuple[float, float], list[int]] = {}
+    for place, value in enumerate(values):
+        at.setdefault(value, []).append(place)
     return [
-        Point(name, *values[place], mark, place in best)
-        for place, (name, _, mark) in enumerate(sides)
+        Point(
+            ", ".join(sides[place][0] for place in places),
+            *value,
+            min((sides[place][2] for place in places), key=("result", "base", "plain").index),
+            any(place in best for place in places),
+        )
+        for value, places in at.items()
     ]
 
 

@@ -255,6 +255,15 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert "layers" not in marked
 
 
+def test_what_falls_on_one_point_is_drawn_once_with_both_names() -> None:
+    run = made_up()
+    last = run.stages[-1]
+    twice = replace(run, stages=(*run.stages, replace(last, name="again")))
+    points = pareto_points(twice, FIGURES[0])
+    assert len({(point.x, point.y) for point in points}) == len(points)
+    assert [point.tone for point in points if point.name.endswith("again")] == ["result"]
+
+
 def test_long_damage_maps_show_the_worst_rows(tmp_path: Path) -> None:
     rows = {f"entry {n}": {"heal": float(n)} for n in range(40)}
     html = page(replace(made_up(), damage={"by entry": rows}))
