@@ -12,11 +12,12 @@ from featherdesk.agent.threads import Stopped, iterated
 
 
 def test_what_fails_behind_a_customer_who_left_is_not_logged_as_an_error() -> None:
-    left, failed = threading.Event(), threading.Event()
+    resumed, left, failed = threading.Event(), threading.Event(), threading.Event()
     heard: list[dict[str, Any]] = []
 
     def work(stopped: Stopped) -> Iterator[int]:
         yield 1
+        resumed.set()
         left.wait(30)
         failed.set()
         raise BusyError(3, 1.0)
@@ -24,6 +25,7 @@ def test_what_fails_behind_a_customer_who_left_is_not_logged_as_an_error() -> No
     async def customer() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, told: heard.append(told))
         async for _ in (items := iterated(work)):
+            await asyncio.to_thread(resumed.wait, 30)  # who leaves before ends the work there
             break
         await items.aclose()
         left.set()

@@ -85,6 +85,5 @@ def test_the_report_tells_what_the_gate_asked_and_what_was_measured(
     assert "report.html" in {path.name for path in report.iterdir()}
     gate = json.loads((report / "gate.json").read_text())
     assert len(gate["rows"]) == 24
-    assert told["damage"]["held answers by entry"], "what the step broke"
-    assert "changes" in told
+    assert {change["id"] for change in told["changes"]} <= {row[0]["id"] for row in gate["rows"]}
     assert "http" not in (report / "report.html").read_text().replace("http://www.w3.org", "")
