@@ -90,6 +90,8 @@ def _sentence(run: RunReport) -> str:
     if result is None:
         return "Nothing was measured."
     text = f"<b>{safe(run.model)}</b> in <b>{result.size_mb:.1f} MB</b>"
+    if run.stored_mb:
+        text += f" (and {run.stored_mb:.1f} MB of entries read beforehand)"
     if base is None or not base.characters.median:  # a model that writes nothing
         return text + f", {100 * result.quality.correct:.1f} % of the answers correct."
     first = result.first_token_ms.median / base.first_token_ms.median
@@ -124,12 +126,25 @@ def _key(run: RunReport, one: Figure, result: Measured) -> str:
     if base is not None:
         chip = f"<span class='chip {tone(one, value, base)}'>{against(one, value, base)}</span>"
         lines.append(f"{chip} {link} the unpruned int4 export, {_kept(shown(one, base))}")
-    if one.key == "size" and value is not None and run.fetched_mb:
-        lines.append(f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB file")
+    if one.key == "size" and value is not None:
+        lines += _sizes(run, value, base)
     whole = run.fp32_mb if one.key == "size" else one.read(run.fp32) if run.fp32 else None
     if whole and value is not None:
         lines.append(f"[{against(one, value, whole)} {link} fp32, {_kept(shown(one, whole))}]")
     return card(_name(one, result), number, unit, lines)
+
+
+def _sizes(run: RunReport, value: float, base: float | None) -> list[str]:
+    """A size beside the file that was fetched, and with the entries that were read beforehand."""
+    lines = []
+    if run.fetched_mb:
+        lines.append(f"{value / run.fetched_mb:.2f}× of the fetched {run.fetched_mb:.0f} MB file")
+    if run.stored_mb:
+        told = f"with the entries it read beforehand {_kept(f'{value + run.stored_mb:.1f} MB')}"
+        if run.stored_before_mb and base is not None:
+            told += f", before {_kept(f'{base + run.stored_before_mb:.1f} MB')}"
+        lines.append(told)
+    return lines
 
 
 def _kept(text: str) -> str:

@@ -94,12 +94,14 @@ def prove(
         fp32=found[0],
         fp32_mb=size_mb(whole),
         fetched_mb=_fetched_mb(done.subject.base),
+        stored_mb=_stored_mb(done.folder),
+        stored_before_mb=_stored_mb(done.subject.bot),
         gate=judgement.to_json() if judgement else None,
         damage=_damage(before, answers) | _judged_damage(judgement),
         changes=_changes(judgement, trial)
         or _answers_changed(before, answers, own=done.subject.own),
         commands=dict.fromkeys(("gate", "damage", "changes"), command),
-        notes=(*notes, *_stored(done), *_not_judged(done, judgement)),
+        notes=(*notes, *_not_judged(done, judgement)),
     )
     _write_beside(done.folder / "report", run)
     if judgement is not None:
@@ -277,16 +279,9 @@ def _answers_changed(
     return tuple(change_of(a, b, own=own) for a, b in worst(before, last))
 
 
-def _stored(done: Compressed) -> list[str]:
-    """What the entries that were read beforehand take beside the generator."""
-    if done.subject.bot is None or not (done.folder / FOLDER).is_dir():
-        return []
-    ours, theirs = (size_mb(bot / FOLDER) for bot in (done.folder, done.subject.bot))
-    return [
-        f"Keys and values of entries read beforehand take {ours:.1f} MB beside the generator "
-        f"({theirs:.1f} MB in the bot it came from); sizes above are the generator's, the gate "
-        "served both bots with theirs."
-    ]
+def _stored_mb(bot: Path | None) -> float:
+    """What the entries that a bot read beforehand take beside its generator, in MB."""
+    return size_mb(bot / FOLDER) if bot is not None and (bot / FOLDER).is_dir() else 0.0
 
 
 def _not_judged(done: Compressed, judgement: Judgement | None) -> list[str]:

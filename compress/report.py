@@ -62,10 +62,12 @@ class RunReport:
     """All that a report is drawn from; JSON-ready.
 
     `fp32` and `unpruned` (int4) are what the result is compared with, in the same run;
-    `fetched_mb` is the file that a base model of the catalogue is fetched as, else 0. `gate` is
-    a manifest's gate result. `damage` maps the name of a view (`by kind`) to the loss in points
-    (0..100) of each of its rows (an entry, a kind, a layer) at each step: view, row, step.
-    `commands` names how `gate`, `damage`, `changes` and `techniques` were come by.
+    `fetched_mb` is the file that a base model of the catalogue is fetched as, else 0. `stored_mb`
+    are the keys and values of entries that the result read beforehand and keeps beside its
+    generator, `stored_before_mb` those of the bot it came from. `gate` is a manifest's gate
+    result. `damage` maps the name of a view (`by kind`) to the loss in points (0..100) of each of
+    its rows (an entry, a kind, a layer) at each step: view, row, step. `commands` names how
+    `gate`, `damage`, `changes` and `techniques` were come by.
     """
 
     name: str
@@ -79,6 +81,8 @@ class RunReport:
     fp32: Measured | None = None
     fp32_mb: float = 0.0
     fetched_mb: float = 0.0
+    stored_mb: float = 0.0
+    stored_before_mb: float = 0.0
     techniques: tuple[Stage, ...] = ()
     gate: Mapping[str, Any] | None = None
     damage: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None

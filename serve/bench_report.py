@@ -65,6 +65,7 @@ SHOWN = (
     Shown("peak", "Peak memory", "MB", 0, lambda one: one.peak_mb, less=True),
     Shown("equal", "Answers equal to our runtime's", "%", 0, lambda one: _percent(one.equal)),
     Shown("hits", "Blocks found stored", "%", 0, lambda one: _percent(one.hits)),
+    Shown("stored", "Questions with all of them", "%", 0, lambda one: _percent(one.stored)),
     Shown("routing", "Routing in it", "ms", 1, lambda one: one.routing_ms, less=True),
 )
 

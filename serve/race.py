@@ -203,7 +203,8 @@ class Figures:
     tokens did not all come in one step; `decode_all` is that of their sums, `decode_behind` without
     the tokens that lookup added to the first step. `prefill` is prompt
     tokens over the time to the first, `closed_ms` the end of the stream. `equal` is the share of
-    answers equal to those of our runtime, `hits` that of blocks found in the store.
+    answers equal to those of our runtime, `hits` that of blocks found in the store, `stored` that
+    of questions that found all of theirs.
     """
 
     name: str
@@ -225,6 +226,7 @@ class Figures:
     joules: Spread
     equal: float | None
     hits: float | None
+    stored: float | None
     resident_mb: float
     peak_mb: float
     open_s: float
@@ -236,6 +238,7 @@ def figures(side: Side, race: Race, texts: Mapping[str, str], about: str, open_s
     rates = [rate for one in answers if (rate := one.writing)]
     steps, blocks = sum(one.steps for one in answers), sum(one.hits + one.misses for one in answers)
     stepped = sum(one.tokens + 1 for one in answers if one.steps)
+    looked = [one.misses == 0 for one in answers if one.hits or one.misses]
     same = [one.text == texts[one.id] for one in answers if one.id in texts]
     pid = side.pid
     return Figures(
@@ -258,6 +261,7 @@ def figures(side: Side, race: Race, texts: Mapping[str, str], about: str, open_s
         joules=spread([one.joules for one in answers], 3),
         equal=round(sum(same) / len(same), 4) if same else None,
         hits=round(sum(one.hits for one in answers) / blocks, 4) if blocks else None,
+        stored=round(sum(looked) / len(looked), 4) if looked else None,
         resident_mb=resident_mb(pid),
         peak_mb=peak_mb(pid),
         open_s=open_s,

@@ -332,6 +332,25 @@ def test_who_is_gone_frees_the_place_in_the_same_step() -> None:
     assert scheduler.company == 0
 
 
+def test_who_is_late_frees_the_place_in_the_same_step() -> None:
+    toy = Toy()
+    scheduler: Scheduler[int] = Scheduler(toy, 1, 8)
+    first = asked(scheduler, [1], 99)
+    next(first)
+    late = scheduler._seated[0]
+
+    def overtaken() -> None:
+        if scheduler.waiting:
+            late.deadline = time.monotonic() - 1
+
+    toy.before = overtaken
+    assert list(asked(scheduler, [2], 3)) == wanted([2], 3)
+    assert len(toy.seen) == 1 + 1 + 3  # its first step, the one it was late in, those of the other
+    with pytest.raises(GenerationError, match=r"took too long$"):
+        list(first)
+    assert scheduler.company == 0
+
+
 def test_who_gives_up_while_waiting_leaves_the_queue() -> None:
     toy = Toy()
     scheduler: Scheduler[int] = Scheduler(toy, 1, 8)

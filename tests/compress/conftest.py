@@ -90,6 +90,19 @@ def trimmed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+@pytest.fixture(scope="session")
+def narrowed(talkative: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The talkative llama with a KV head and its query heads less in each layer, and channels."""
+    from featherdesk.compress.channels import PruneChannels
+    from featherdesk.compress.heads import PruneHeads
+
+    folder = tmp_path_factory.mktemp("narrowed")
+    task = task_of(talkative, folder)
+    PruneHeads(1).run(talkative, folder / "heads", task)
+    PruneChannels(96).run(folder / "heads", folder / "model", task)
+    return folder / "model"
+
+
 SHOP = (
     ("delivery", "How long does delivery take?", "Delivery takes 3 days and costs £4.95."),
     ("worn", "Can I return worn boots?", "No, worn boots cannot be returned."),

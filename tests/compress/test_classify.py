@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from featherdesk.agent.classifier import REST, TextClassifier
 from featherdesk.agent.errors import ArtifactError, ConfigError, FeatherdeskError
@@ -53,6 +54,8 @@ def test_what_was_trained_decides_alike_as_int8_onnx(
     )
     report = write_classifier(trained, config, parts, encoder_folder, tmp_path / "made")
     assert report["int8_decides_alike"] >= 0.97
+    graph = onnx.load(tmp_path / "made" / "model.onnx", load_external_data=False).graph
+    assert {"QAttention", "SkipLayerNormalization"} <= {node.op_type for node in graph.node}
     assert report["test"]["accuracy"] >= 0.9
     assert report["test"]["macro_f1"] >= 0.9
     assert (tmp_path / "made" / "confusion-test.png").read_bytes().startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,30 @@ def test_a_model_folder_becomes_a_generator_that_answers(
     told = json.loads((out / "compression.json").read_text())
     assert told[0]["measured"]["layers"] == 1
     assert told[1]["measured"]["steps"] == 4
+
+
+def test_killed_inside_healing_it_goes_on_from_the_checkpoint(
+    small: Path, texts: Path, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "long.toml", tmp_path / "small"
+    recipe.write_text(RECIPE.format(remove=1).replace("tokens = 1800", "tokens = 46000"))
+    command = ("compress", small, "--recipe", recipe, "--out", out, "--calibration", texts)
+    process = run(*command)
+    kept = work_folder(out) / "scratch" / "heal" / "checkpoint.safetensors"
+    while process.poll() is None and not kept.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    assert kept.exists(), errors
+    assert not out.exists()
+    process = run(*command)
+    _, errors = _ended(process)
+    assert process.returncode == 0, errors
+    went_on = re.search(r"heal: going on from step (\d+)", errors)
+    assert went_on is not None, errors
+    assert int(went_on[1]) % 50 == 0
+    assert not kept.exists()
+    assert _says(out, "Parcel 3 takes")
 
 
 def test_a_killed_run_leaves_nothing_that_loads_and_goes_on(

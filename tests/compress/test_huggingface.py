@@ -151,6 +151,15 @@ def test_fewer_words_and_layers_go_through(trimmed: Path, tmp_path: Path) -> Non
     assert _greedy(tmp_path / "out", "boots") == _greedy(trimmed, "boots")
 
 
+def test_fewer_heads_and_channels_go_through(narrowed: Path, tmp_path: Path) -> None:
+    export_huggingface(narrowed, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (told["num_key_value_heads"], told["intermediate_size"]) == (1, 96)
+    answer = _greedy(narrowed, TEXTS[0])
+    assert len(set(answer)) > 4
+    assert _greedy(tmp_path / "out", TEXTS[0]) == answer
+
+
 def test_a_model_in_shards_goes_through(tiny: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     AutoModelForCausalLM.from_pretrained(tiny).save_pretrained(source, max_shard_size="100KB")

@@ -56,6 +56,11 @@ def test_fewer_words_and_layers_go_through(trimmed: Path, tmp_path: Path) -> Non
     _same_answers(tmp_path / "out", trimmed, "boots?")
 
 
+def test_fewer_heads_and_channels_go_through(narrowed: Path, tmp_path: Path) -> None:
+    export_portable(narrowed, tmp_path / "out")
+    assert len(set(_same_answers(tmp_path / "out", narrowed))) > 4
+
+
 def test_another_graph_is_an_error_and_leaves_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,13 @@ import pytest
 from featherdesk.agent.artifacts import Manifest, seal, verify
 from featherdesk.agent.blocks import block_key
 from featherdesk.agent.build import build
+from featherdesk.agent.conversations import Store
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.generators import generator_folder
 from featherdesk.agent.prefill import FOLDER, budget_of
 from featherdesk.agent.prompt import contract_hash, render
 from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.agent.types import Author, Match, Reply, Route, RouteKind
 from featherdesk.compress.compression import _reads_apart, bot_with
 from featherdesk.compress.dataset import Row
 from featherdesk.compress.export import Quantization, export
@@ -97,6 +99,27 @@ def test_what_was_kept_is_what_a_prompt_of_the_served_bot_asks_for(bot: Path) ->
     prompt = [generator.encode(text) for text in render(stored[-2:], "what costs it?").texts]
     generator.first([t for ids in prompt for t in ids], [0], [len(ids) for ids in prompt[:-1]])
     assert (store.hits, store.misses) == (3, 0)  # the system line and both entries
+
+
+def test_what_is_asked_most_is_read_first(
+    bot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a build and by a compression, as the conversations beside the bot tell."""
+    shop = shutil.copytree(bot.parent, tmp_path / "shop")
+    monkeypatch.setenv("FEATHERDESK_HOME", str(bot.parent / "home"))
+    store = Store.beside(shop / "bot")
+    entries = list(entries_of(bot).values())
+    last = entries[-1]
+    route = Route(RouteKind.ANSWER, 0.9, 0.5, (Match(last.id, 0.9),))
+    store.add("c", "?", Reply("so", route, Author.MODEL))
+    store.close()
+    generator = OnnxGenerator(bot / "generator", 1)
+    key = block_key(generator.encode(render([last], "").entries[0]))
+    assert key not in _kept(bot)[0]
+    build(shop / "bot.toml", quick=True)
+    bot_with(shop / "bot", bot / "generator", tmp_path / "out")
+    for made in (shop / "bot", tmp_path / "out"):
+        assert list(_kept(made)[0])[1] == key  # behind the system line
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int4"])

@@ -70,6 +70,8 @@ def made_up() -> RunReport:
         fp32=measured("f", 542.0, 0.19, 0.936, 83.9),
         fp32_mb=542.0,
         fetched_mb=98.36,
+        stored_mb=56.8,
+        stored_before_mb=90.8,
         techniques=tuple(
             Stage(name, "technique", {}, {}, seconds, measured(name, *figures))
             for name, seconds, figures in (
@@ -152,6 +154,13 @@ def test_every_figure_of_the_issue_stands_on_the_page(written: Path) -> None:
         assert command in html
     assert "gate: passed" in html
     assert html.count("class='card change'") == 4
+
+
+def test_entries_read_beforehand_count_in_the_size() -> None:
+    html = page(made_up())
+    assert "57.4 MB</b> (and 56.8 MB of entries read beforehand) instead of 92.2 MB" in html
+    assert "with the entries it read beforehand 114.2\u00a0MB, before 183.0\u00a0MB" in html
+    assert "read beforehand" not in page(replace(made_up(), stored_mb=0.0))
 
 
 def test_every_chart_names_the_command_that_made_it(written: Path) -> None:

@@ -109,3 +109,26 @@ def test_guesses_change_no_answer(stored: bool, talkative: Path, tmp_path: Path)
     for sources in ([plain], [[1, 2, 3], plain[3:]], [plain[:6] + [5] * 6], [[9] * 40]):
         assert says([list(source) for source in sources])[0] == plain
     assert says([plain])[1] < steps - 4
+
+
+def test_what_stands_in_the_prompt_is_guessed_from_too(tiny: Path, tmp_path: Path) -> None:
+    """The history of a conversation is part of the prompt; this model says again what it read
+    last."""
+    export(tiny, tmp_path / "g", Quantization("fp32"))
+
+    def says(sources: list[list[int]]) -> tuple[list[int], int]:
+        generator = OnnxGenerator(tmp_path / "g", 1)
+        steps = generator.generate(
+            [*IDS, *[62] * 12],
+            max_tokens=24,
+            deadline=time.monotonic() + 60,
+            stopped=lambda: False,
+            sources=sources,
+        )
+        return [step.token for step in steps], generator.scheduler.tally.passes
+
+    plain, steps = says([])
+    assert plain == [62] * 24
+    told, fewer = says([[1, 2, 3]])
+    assert told == plain
+    assert fewer < steps - 4

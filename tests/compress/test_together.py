@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from featherdesk.agent.blocks import BlockStore
 from featherdesk.agent.decoder import Decoder
-from featherdesk.agent.errors import ArtifactError, GenerationError
+from featherdesk.agent.errors import ArtifactError, DeviceError, GenerationError
 from featherdesk.agent.runtime import OnnxGenerator
 
 RNG = np.random.default_rng(4)
@@ -202,6 +203,50 @@ def test_a_token_that_does_not_exist_spoils_one_answer(exported: Path) -> None:
 def test_cuda_is_asked_for_where_there_is_none(exported: Path) -> None:
     with pytest.raises(GenerationError, match="no CUDA here: install featherdesk\\[gpu\\]"):
         OnnxGenerator(exported, 1, device="cuda")
+
+
+def test_a_gpu_that_onnxruntime_leaves_out_is_told(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing itself, and computes on the CPU."""
+    opened = onnxruntime.InferenceSession
+
+    def on_the_cpu(path: str, options: Any, **_: object) -> Any:
+        return opened(path, options, providers=["CPUExecutionProvider"])
+
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
+    with pytest.raises(DeviceError, match="could not open the GPU: see that `nvidia-smi` lists"):
+        Decoder(exported, 1, "cuda")
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_gpu_says_what_it_says_alone(
+    precision: str, graphs: bool, talkative: Path, tmp_path: Path
+) -> None:
+    """With stored blocks, guesses and eight at once, also where steps are captured."""
+    from featherdesk.compress.export import Quantization, export
+    from featherdesk.compress.graph import has_cuda
+
+    if not has_cuda():
+        pytest.skip("no CUDA here")
+    export(talkative, tmp_path / "g", Quantization(precision, provider="cuda"))
+
+    def opened() -> OnnxGenerator:
+        store = BlockStore(10**8)
+        return OnnxGenerator(tmp_path / "g", device="cuda", store=store, graphs=graphs)
+
+    alone = opened()
+    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(QUESTIONS)]
+    wanted = [says(alone, *one) for one in asked]
+    assert len({tuple(one) for one in wanted}) == 8
+    works = [partial(says, opened(), *one, sources=[wanted[n]]) for n, one in enumerate(asked)]
+    assert [work() for work in works] == wanted
+    crowd = opened()
+    assert at_once([partial(says, crowd, *one) for one in asked]) == wanted
 
 
 def test_a_folder_without_a_graph_is_told(exported: Path, tmp_path: Path) -> None:

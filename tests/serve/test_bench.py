@@ -18,7 +18,8 @@ from featherdesk.serve.measurement import Measurement
 from featherdesk.serve.outcome import Outcome
 from featherdesk.serve.wanted import Wanted
 
-from ..tiny_llama import make_tokenizer
+from ..compress.conftest import bot_of
+from ..tiny_llama import TALKATIVE, make_llama, make_tokenizer
 from .tiny_bot import ENTRIES, SAYS, make_bot, make_generator
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_peer.py"))]
@@ -75,8 +76,9 @@ def test_all_sides_are_measured_in_one_run(run: Outcome) -> None:
 
 def test_what_the_store_and_the_lookup_bring_stands_apart(run: Outcome) -> None:
     sides = {one.name: one for one in run.sides}
-    assert sides["runtime"].hits == 1.0
+    assert sides["runtime"].hits == sides["runtime"].stored == 1.0
     assert sides["runtime, no stored blocks"].hits is None
+    assert sides["runtime, no stored blocks"].stored is None
     assert sides["runtime"].tokens_a_step > sides["runtime, no lookup"].tokens_a_step == 1.0
     assert sides["runtime"].fed < sides["runtime, no stored blocks"].fed
     assert any("keys and values of entries take" in note for note in run.notes)
@@ -142,6 +144,34 @@ def test_the_table_tells_every_side(run: Outcome) -> None:
     for side in run.sides:
         assert side.name in told
     assert "times as fast as llama.cpp" in told
+
+
+def test_onnxruntime_genai_and_transformers_take_part(tmp_path: Path) -> None:
+    """The real ones, on a real graph and the model it was made of."""
+    from featherdesk.compress.export import Quantization, export
+
+    told = {**TALKATIVE, "max_position_embeddings": 4096}
+    model = make_llama(tmp_path / "model", 2, **told)
+    export(model, tmp_path / "g", Quantization("fp32"))
+    bot = bot_of(model, tmp_path / "g", tmp_path / "bot")
+    wanted = _wanted(bot, limit=2, genai=True, torch=True, torch_model=model)
+    measurement = Measurement(wanted)
+    measurement.run()
+    names = {
+        "onnxruntime-genai, as it comes",
+        "onnxruntime-genai, 1 threads",
+        "transformers, 1 threads",
+    }
+    answers = measurement.race.answers
+    ours = [one.text for one in answers["runtime"]]
+    assert len(ours) == 2
+    assert all(ours)
+    assert names <= set(answers)
+    for name in names:
+        assert [one.text for one in answers[name]] == ours
+        assert all(0 < one.first < one.whole for one in answers[name])
+    about = {one.name: one.about for one in measurement.outcome().sides}
+    assert "eager" in about["transformers, 1 threads"]
 
 
 def test_a_gguf_of_another_vocabulary_is_refused(tiny_bot: Path, tmp_path: Path) -> None:

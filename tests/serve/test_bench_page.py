@@ -44,6 +44,7 @@ def _side(name: str, kind: str, first: float, whole: float, rate: float, memory:
         joules=_spread(round(whole / 60, 2)),
         equal=None if kind == "served" else 0.96,
         hits=0.93 if name == "runtime" else None,
+        stored=0.85 if name == "runtime" else None,
         resident_mb=memory,
         peak_mb=memory + 38,
         open_s=0.4,

@@ -49,7 +49,7 @@ def test_a_first_token_has_a_bar_where_entries_were_stored() -> None:
     many = dict.fromkeys(("first_ms", "whole_ms", "closed_ms", "routing_ms"), none)
     more = dict.fromkeys(("prefill", "decode", "characters", "tokens", "prompt", "joules"), none)
     rest = dict.fromkeys(("tokens_a_step", "fed", "resident_mb", "peak_mb", "open_s"), 0.0)
-    rates = {"decode_all": 0.0, "decode_behind": 0.0, "equal": None, "hits": 0.9}
+    rates = {"decode_all": 0.0, "decode_behind": 0.0, "equal": None, "hits": 0.9, "stored": 0.8}
     stored = Figures(name="runtime", kind="ours", about="", **many, **more, **rest, **rates)  # type: ignore[arg-type]
     (bar,) = replace(RUN, ratios=(first,), sides=(stored,)).bars
     assert (bar.verdict, bar.bar) == ("met", "at least 6 times as fast")

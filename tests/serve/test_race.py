@@ -94,6 +94,19 @@ def test_decode_leaves_the_first_token_out() -> None:
     assert Answer("a", "x", 10, 5, 1.0, 1.1).writing is None  # words over HTTP
 
 
+def test_a_question_counts_as_stored_only_with_all_of_its_blocks() -> None:
+    race = _race([])
+    race.run(PROMPTS)
+    found = [(3, 0), (2, 1), (0, 0)]  # the fourth question was not answered by the model
+    race.answers["runtime"] = [
+        replace(one, hits=hits, misses=misses)
+        for one, (hits, misses) in zip(race.of("runtime"), found, strict=True)
+    ]
+    told = figures(race.sides[1], race, {}, "", 0.0)
+    assert told.hits == pytest.approx(5 / 6, abs=1e-4)
+    assert told.stored == 0.5
+
+
 def test_figures_of_a_side() -> None:
     race = _race([], says="no")
     race.run(PROMPTS)
@@ -104,6 +117,6 @@ def test_figures_of_a_side() -> None:
     assert told.prefill.median == pytest.approx(25.0)
     assert told.decode.median == told.decode_all == told.decode_behind == pytest.approx(2.5)
     assert told.tokens_a_step == 1.0  # five tokens and the end of turn in six steps
-    assert told.hits is None
+    assert told.hits is told.stored is None
     assert told.resident_mb > 0
     assert figures(race.sides[1], race, texts, "", 0.0).equal == 1.0
