@@ -96,7 +96,12 @@ class Block:
     @property
     def size(self) -> int:
         """Bytes it takes."""
-        return sum(part.nbytes for part in self.parts)
+        return self.size_of(self.keys.shape[2])
+
+    def size_of(self, tokens: int) -> int:
+        """Bytes that a block of so many tokens takes beside it, of the same model."""
+        layers, heads, _, size = self.keys.shape
+        return int(layers * heads * (2 * tokens * size + 4 * size + 4 * tokens))
 
     @property
     def parts(self) -> tuple[NDArray[np.generic], ...]:

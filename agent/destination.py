@@ -9,7 +9,15 @@ from .artifacts import Manifest
 from .catalog import catalog
 from .errors import ArtifactError, ConfigError
 
-__all__ = ["BATCHES", "BENCH", "COMPRESSION", "JOURNAL", "PARITY", "check_destination"]
+__all__ = [
+    "BATCHES",
+    "BENCH",
+    "COMPRESSION",
+    "JOURNAL",
+    "PARITY",
+    "check_apart",
+    "check_destination",
+]
 
 PARITY = "parity.json"
 """In every exported folder: what was compared."""
@@ -30,6 +38,20 @@ def check_destination(out: Path, *sources: str | Path | None) -> None:
     Raises:
         ConfigError: it may not; the message says why.
     """
+    check_apart(out, *sources)
+    if out.exists() and not _replaceable(out):
+        raise ConfigError(
+            f"--out {out} is there and no folder that featherdesk wrote; name another place, or "
+            "remove it yourself"
+        )
+
+
+def check_apart(out: Path, *sources: str | Path | None) -> None:
+    """Whether `out` is another place than the current directory and all `sources`.
+
+    Raises:
+        ConfigError: it is, holds or lies in one of them.
+    """
     place = out.resolve()
     if Path.cwd().is_relative_to(place):
         raise ConfigError(
@@ -41,11 +63,6 @@ def check_destination(out: Path, *sources: str | Path | None) -> None:
             raise ConfigError(
                 f"--out {out} would overwrite {source}, lie in it or hold it; name another place"
             )
-    if out.exists() and not _replaceable(out):
-        raise ConfigError(
-            f"--out {out} is there and no folder that featherdesk wrote; name another place, or "
-            "remove it yourself"
-        )
 
 
 def _read(source: str | Path | None) -> Path | None:

@@ -84,6 +84,11 @@ class Draft:
         except GenerationError:
             self.failed = True
             return
+        if self.raw and REFUSAL.startswith(self.raw):  # it ended there
+            self.refused = 2 * len(self.raw) > len(REFUSAL)
+            if self.refused:
+                return
+            released += self.guard.feed(self.raw)
         yield from self._unseen(released + self.guard.finish())
 
     def _unseen(self, released: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ MiniLM: all-MiniLM-L6-v2 (sentence-transformers), int8 ONNX, 384 dimensions, mea
 USE: Universal Sentence Encoder multilingual v3 (Yang et al., arXiv 1907.04307), 512 dimensions.
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ __all__ = [
     "MiniLM",
     "MultilingualUse",
     "Paired",
+    "Remembering",
     "Vectors",
     "WordsOnly",
     "is_latin",
@@ -159,6 +161,29 @@ class WordsOnly:
         """Never: whatever the FAQ does not use may be a typing mistake."""
         del word
         return False
+
+
+class Remembering:
+    """An encoder that knows what the thread asked it last: guards and router of one message ask
+    the same. What it returns may not be changed."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.id, self.dimensions = encoder.id, encoder.dimensions
+        self._encoder, self._last = encoder, threading.local()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """As the encoder's own."""
+        asked = tuple(texts)
+        if getattr(self._last, "asked", None) != asked:
+            told = self._encoder.embed(texts)
+            told.flags.writeable = False
+            self._last.asked, self._last.told = asked, told
+        found: Vectors = self._last.told
+        return found
+
+    def is_word(self, word: str) -> bool:
+        """As the encoder's own."""
+        return self._encoder.is_word(word)
 
 
 def is_latin(text: str) -> bool:

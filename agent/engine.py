@@ -14,6 +14,7 @@ from pathlib import Path
 from .answers import AnswerCache
 from .artifacts import Manifest, verify
 from .config import load_config
+from .cores import available_cores
 from .dialogue import Dialogue
 from .errors import ArtifactError
 from .guards import Asked, Guard, Seen, look
@@ -263,13 +264,6 @@ class Agent:
     def _empty(self) -> Reply:
         route = Route(RouteKind.SMALLTALK, 0.0, 0.0, reply=say("empty", "en"))
         return Reply(route.reply, route, Author.CURATED, ms={"total": 0.0})
-
-
-def available_cores() -> int:
-    """The cores this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _bounded(question: str) -> str:

@@ -16,7 +16,12 @@ LONGEST = 4
 MOST = 16
 """Tokens guessed at once."""
 
+OPENING = 0
+"""What is matched at the beginning of an answer: nothing."""
+
 _RATIO = 0.1
+_START = (0.6, 0.4, 0.7, 0.8, 0.9)
+_BACK = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Lookup:
 
     def opening(self, most: int) -> Guess:
         """How an answer may begin: as the first source does."""
-        return Guess(self._sources[0][:most] if self._sources else (), LONGEST)
+        return Guess(self._sources[0][:most] if self._sources else (), OPENING)
 
     def after(self, written: Sequence[int], most: int) -> Guess:
         """What may follow what was written."""
@@ -56,11 +61,12 @@ class Lookup:
 class Pace:
     """How many tokens to guess, from what was accepted and what steps have cost here.
 
-    `accepted` are shares (0..1) by the length of the match; the cost of a step is a straight line
-    over its tokens, fitted to the steps seen, later ones more.
+    `accepted` are shares (0..1) by the length of the match; one that is too low to guess by comes
+    back a little each time it is passed over, so that it is tried again. The cost of a step is a
+    straight line over its tokens, fitted to the steps seen, later ones more.
     """
 
-    accepted: list[float] = field(default_factory=lambda: [0.0, 0.4, 0.7, 0.8, 0.9])
+    accepted: list[float] = field(default_factory=lambda: list(_START))
     sums: list[float] = field(default_factory=lambda: [0.0] * 5)
 
     @property
@@ -90,6 +96,10 @@ class Pace:
             if rate > told:
                 best, told = count, rate
         return best
+
+    def passed_over(self, matched: int) -> None:
+        """Something was found and not guessed."""
+        self.accepted[matched] += _BACK * (_START[matched] - self.accepted[matched])
 
     def judged(self, guess: Guess, accepted: int) -> None:
         """Take in how many of a guess were right."""

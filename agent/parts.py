@@ -10,7 +10,7 @@ from pathlib import Path
 from .artifacts import Manifest
 from .calibration import Calibration
 from .classifier import TextClassifier
-from .encoder import open_encoder
+from .encoder import Remembering, open_encoder
 from .guards import Guard, load_guards
 from .index import Index
 from .prefill import open_store
@@ -48,9 +48,8 @@ def open_parts(
     """
 
     def index() -> Index:
-        opened = Index.load(
-            folder / "knowledge", open_encoder(manifest.encoder, folder / "encoder", threads)
-        )
+        encoder = Remembering(open_encoder(manifest.encoder, folder / "encoder", threads))
+        opened = Index.load(folder / "knowledge", encoder)
         if (folder / "classifier").is_dir():
             opened.classifier = TextClassifier(folder / "classifier", threads)
         return opened

@@ -6,6 +6,7 @@ Knows nothing of how it is kept (see `blocks`).
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 
 from .blocks import ROTARY, Block, BlockStore, block_key
@@ -42,7 +43,8 @@ def write_blocks(
     """Read the system line and the entries that the model writes from, in their order (the most
     asked first, see `demand`), as far as the budget goes; returns how many are kept.
 
-    A generator that cannot use them, or a budget of 0, leaves no folder.
+    Where not all fit, a tenth of the budget is left for those that are asked for later. A generator
+    that cannot use them, or a budget of 0, leaves no folder.
     """
     budget = budget_of(bot, megabytes)
     if not budget or not (bot / "generator" / ROTARY).exists():
@@ -56,19 +58,18 @@ def write_blocks(
         for e in entries
         if e.language in writes and not (e.verbatim or e.skill or e.expired(today))
     ]
+    texts = [render((), "").system, *(render([entry], "").entries[0] for entry in told)]
+    blocks = [generator.encode(text) for text in texts]
+    first = generator.block(blocks[0])
+    sizes = [first.size_of(len(ids)) for ids in blocks]
+    room = budget if sum(sizes) <= budget else budget * 9 // 10
+    fit = sum(total <= room for total in accumulate(sizes))
     kept: list[str] = []
 
     def made() -> Iterator[tuple[str, Block]]:
-        left = budget
-        texts = [render((), "").system, *(render([entry], "").entries[0] for entry in told)]
-        for text in track(texts, "reading entries"):
-            ids = generator.encode(text)
-            block = generator.block(ids)
-            left -= block.size
-            if left < 0:
-                return
+        for ids in track(blocks[:fit], "reading entries"):
             kept.append(block_key(ids))
-            yield kept[-1], block
+            yield kept[-1], generator.block(ids)
 
     BlockStore.write(bot / FOLDER, made())
     return len(kept)

@@ -161,13 +161,14 @@ class Router:
         if matches[0].skill:
             return _route(RouteKind.SKILL, limits, matches)
         minimum = max(1, len(questions))
-        best = self.index.entries[self.index.place[matches[0].entry_id]]
+        entries = [self.index.entries[self.index.place[m.entry_id]] for m in matches[:MAX_ENTRIES]]
+        least = limits.accompany * matches[0].score
         passed = [
-            m.entry_id
-            for place, m in enumerate(matches[:MAX_ENTRIES])
-            if not m.skill and (place < minimum or m.score >= limits.accompany * matches[0].score)
+            entry.id
+            for place, (m, entry) in enumerate(zip(matches, entries, strict=False))
+            if not m.skill and (place < minimum or (m.score >= least and not entry.verbatim))
         ]
-        verbatim = best.verbatim or best.language not in self.writes
+        verbatim = any(e.verbatim or e.language not in self.writes for e in entries[:minimum])
         return _route(
             RouteKind.VERBATIM if verbatim else RouteKind.ANSWER,
             limits,

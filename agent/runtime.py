@@ -19,7 +19,7 @@ from .batch import Feed, Request, Work, in_chunks
 from .blocks import Block, BlockStore, Rotary, block_key
 from .decoder import Decoder
 from .errors import ArtifactError
-from .lookup import LONGEST, MOST, Guess, Lookup, Pace
+from .lookup import MOST, Guess, Lookup, Pace
 from .scheduler import Scheduler
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
@@ -30,15 +30,9 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One greedy token with its probability (0..1)."""
+    """One greedy token."""
 
     token: int
-    probability: float
-
-    @classmethod
-    def of(cls, row: Logits, token: int) -> "Step":
-        """A token with its probability by the logits (vocabulary)."""
-        return cls(token, float(_softmax(row)[token]))
 
 
 class Generator(Protocol):
@@ -212,7 +206,7 @@ class OnnxGenerator:
         same pass that takes them in."""
         written: list[int] = []
         fed, past = yield from self._reading(prompt, past)
-        guess = lookup.opening(self._pace.most(LONGEST, self.scheduler.company))
+        guess = self._tried(lookup.opening(MOST))
         while True:
             rows = yield Feed((*fed, *guess.tokens), past, reading=not written)
             past += len(fed)
@@ -221,22 +215,27 @@ class OnnxGenerator:
                 token = int(row.argmax())
                 if veto is not None and not written:
                     token = _vetoed(row, *veto)
-                if token in self._ends:
-                    return
-                written.append(token)
-                request.put(Step.of(row, token))
-                if len(written) == max_tokens:
-                    return
-                if right == len(guess.tokens) or guess.tokens[right] != token:
+                guessed = guess.tokens[right : right + 1] == (token,)
+                right += guessed
+                ended = token in self._ends
+                if not ended:
+                    written.append(token)
+                    request.put(Step(token))
+                    ended = len(written) == max_tokens
+                if ended or not guessed:
                     break
-                right += 1
             self._pace.judged(guess, right)
+            if ended:
+                return
             past += right
-            fed, guess = (token,), self._guess(lookup, written)
+            fed, guess = (token,), self._tried(lookup.after(written, MOST))
 
-    def _guess(self, lookup: Lookup, written: Sequence[int]) -> Guess:
-        guess = lookup.after(written, MOST)
-        most = self._pace.most(guess.matched, self.scheduler.company)
+    def _tried(self, guess: Guess) -> Guess:
+        """As much of a guess as pays."""
+        company = self.scheduler.company
+        most = self._pace.most(guess.matched, company)
+        if guess.tokens and not most and company <= 1:
+            self._pace.passed_over(guess.matched)
         return replace(guess, tokens=guess.tokens[:most])
 
     def _reading(

@@ -185,6 +185,7 @@ def fit(
     rates = [group["lr"] for group in optimizer.param_groups]
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     curve = [(0, judge())]
+    save()
     bar = Progress(
         TextColumn(name),
         BarColumn(),

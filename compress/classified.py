@@ -4,6 +4,7 @@ Knows nothing of how it was trained.
 """
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..agent.artifacts import atomic_folder
 from ..agent.classifier import TextClassifier
 from ..agent.errors import FeatherdeskError
 from .bert import mean_states, padded
@@ -41,7 +43,16 @@ def write_classifier(
         scratch = Path(name)
         merged.save_pretrained(scratch)
         (scratch / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes())
-        parity = export_encoder(scratch, out)
+        parity = export_encoder(scratch, scratch / "exported")
+        with atomic_folder(out) as fresh:
+            shutil.copytree(scratch / "exported", fresh, dirs_exist_ok=True)
+            return _finished(trained, config, parts, parity, fresh)
+
+
+def _finished(
+    trained: Trained, config: ClassifyConfig, parts: Parts, parity: float, out: Path
+) -> dict[str, Any]:
+    """Add the head, the labels and the report to an exported encoder."""
     head = trained.model.head
     np.savez(
         out / "classes.npz",
@@ -54,7 +65,7 @@ def write_classifier(
     if agreed < AGREEMENT:
         raise FeatherdeskError(
             f"the int8 classifier decides as torch does on {agreed:.1%} of the validation texts "
-            f"only; do not use {out}"
+            f"only; train with other settings"
         )
     report: dict[str, Any] = {
         "config": asdict(config),

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class _Run:
         self.model = Classifier(_with_lora(bert, config.rank), len(labels), config.dropout)
         self._start_from_means()
         self.weights = _class_weights([label for _, label in self.rows], len(labels), config)
-        self.total = max(1, math.ceil(len(self.rows) / config.batch * config.epochs))
+        self.total = max(1, math.ceil(self._epoch * config.epochs))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text).ids)
@@ -198,7 +199,7 @@ class _Run:
         )
         with bar:
             task = bar.add_task("train", total=self.total, state="")
-            for step, batch in enumerate(self._batches(), start=1):
+            for step, batch in enumerate(islice(self._batches(), self.total), start=1):
                 loss = self._step(optimizer, batch, step)
                 bar.update(task, advance=1, state=f"{step}/{self.total} loss {loss:.3f}")
                 if step % self._epoch == 0 or step == self.total:
@@ -218,7 +219,7 @@ class _Run:
         return max(1, math.ceil(len(self.rows) / self.config.batch))
 
     def _batches(self) -> Iterator[list[tuple[list[int], int]]]:
-        """`total` batches of like length, shuffled anew each epoch."""
+        """Batches of like length, shuffled anew each epoch."""
         rng = random.Random(self.config.seed)
         for _ in range(math.ceil(self.config.epochs)):
             order = rng.sample(self.rows, k=len(self.rows))

@@ -97,9 +97,12 @@ def finetune(
     sentence encoder as --base its layers are trained to find the entries of the rows.
     """
     needs_train()
+    from ..agent.catalog import local_folder
+    from ..agent.destination import check_apart
     from . import dataset
     from .methods import Method, TrainingConfig
 
+    check_apart(out, source, validation, local_folder(base))
     if _is_encoder(base) and source.suffix != ".toml":
         _finetune_encoder(source, validation, base, out, max_steps, seed)
         return
@@ -359,11 +362,14 @@ def classify(
     an int8 ONNX model; for a bot, name it as retrieval.classifier in bot.toml and build again.
     """
     needs_train()
+    from ..agent.catalog import local_folder
+    from ..agent.destination import check_destination
     from ..agent.generators import ensure_encoder
     from .classified import write_classifier
     from .classify import ClassifyConfig, train_classifier
     from .labelled import of_bot, of_csv
 
+    check_destination(out, source, validation, test, local_folder(base))
     config = ClassifyConfig(
         learning_rate=learning_rate,
         epochs=epochs,

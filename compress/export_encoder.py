@@ -47,7 +47,7 @@ def export_encoder(model: Path, out: Path) -> float:
         for name in ("tokenizer.json", *(("head.npy",) if reranks else ())):
             shutil.copy2(model / name, folder / name)
         agreed.append((_reranker_parity if reranks else _encoder_parity)(model, folder))
-        if agreed[0] < INT8_AGREEMENT:
+        if not agreed[0] >= INT8_AGREEMENT:
             raise FeatherdeskError(
                 f"the int8 {'reranker' if reranks else 'encoder'} is not the model: they agree to "
                 f"{agreed[0]:.3f} only; nothing was written"
@@ -106,7 +106,7 @@ def _encoder_parity(model: Path, out: Path) -> float:
         with torch.no_grad():
             states = reference(ids, torch.ones_like(ids)).last_hidden_state[0].mean(0).numpy()
         found.append(float(encoder.embed([text])[0] @ (states / np.linalg.norm(states))))
-    return min(found)
+    return float(np.min(found))  # which is no number where one of them is none
 
 
 def _reranker_parity(model: Path, out: Path) -> float:

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..agent.cores import available_cores
 from ..agent.errors import ConfigError, FeatherdeskError
 from ..agent.prompt import REFUSAL
 from .checkpoint import load_checkpoint, save_checkpoint
-from .cores import usable_cores
 from .dataset import Encoded, Row, encode, pack
 from .forward import batch_of, evened, hidden, in_view, logits_at
 from .methods import Method, TrainingConfig, with_adapter
@@ -78,20 +78,29 @@ def finetune(
     called at every evaluation with the step, the seconds of training so far and the loss.
 
     Raises:
-        FeatherdeskError: there are no rows, or the loss is not finite.
+        FeatherdeskError: there are no rows, all are too long, or the loss is not finite.
     """
     if not rows or not validation:
         raise FeatherdeskError("nothing to train on: the training or the validation part is empty")
     torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), available_cores()))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(base)
 
     def tokens(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
-    encoded = [encode(row, tokens) for row in rows]
-    held = _batched([encode(row, tokens) for row in validation], config, random.Random(0))
+    encoded, known = (
+        [one for one in (encode(row, tokens) for row in part) if len(one) <= config.length]
+        for part in (rows, validation)
+    )
+    if not encoded or not known:
+        part = "validation" if encoded else "training"
+        raise FeatherdeskError(
+            f"nothing to train on: no row of the {part} part has at most {config.length} tokens; "
+            "shorten its entries"
+        )
+    held = _batched(known, config, random.Random(0))
     refusal = tokens(REFUSAL)[0]
     run = _Run(base, out, config, device, start_from, encoded, refusal, told)
     return run.train(held, progress=progress)

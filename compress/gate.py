@@ -145,7 +145,9 @@ def compare(
     pairs = _outcomes(parent, trial, judge, theirs, ours)
     compared = measures(pairs, told.margins, seed)
     if trial.fair:
-        compared.append(_fairness(trial.fair, judge, theirs, ours, told.margins, seed))
+        many = enough(pairs)
+        fair = _fairness(trial.fair, judge, theirs, ours, told.margins, seed, many=many)
+        compared.append(fair)
     newly = [_obeyed(trial, theirs, ours, place) for place in (0, 1)]
     reasons, verdict = _reasons(told, pairs, compared, newly[0])
     return replace(
@@ -186,6 +188,8 @@ def _fairness(
     ours: Answers,
     margins: Margins,
     seed: int,
+    *,
+    many: bool,
 ) -> Measure:
     def whole(answers: Answers, pair: Fair) -> bool:
         cases = (pair.first, pair.second)
@@ -202,6 +206,7 @@ def _fairness(
         [pair.original for pair in pairs],
         margins,
         seed,
+        many=many,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..agent.errors import CatalogError
 from .merged import settings
+from .model import load_tokenizer
 
 __all__ = ["write_vocabulary"]
 
@@ -31,7 +32,7 @@ def write_vocabulary(writer: Any, source: Path, rows: int) -> None:
     Raises:
         CatalogError: llama.cpp has no such tokenizer.
     """
-    told = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    told = json.loads(load_tokenizer(source).to_str())
     if told["model"].get("type") != "BPE":
         raise CatalogError(
             f"{source / 'tokenizer.json'}: {told['model'].get('type')} tokenizers do not go into "

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..agent.errors import CatalogError, FeatherdeskError
 from .gemma_graph import exact_embedding_scale, told_layers
+from .model import copy_tokenizer
 from .precision import Quantization
 from .rotary import write_rotary
 
@@ -68,7 +69,7 @@ def _keep(model: Path, out: Path) -> None:
     for path in out.iterdir():
         if path.name not in _KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copy(model / "tokenizer.json", out / "tokenizer.json")
+    copy_tokenizer(model, out)
     if (model / "chat_template.jinja").exists():
         shutil.copy(model / "chat_template.jinja", out / "chat_template.jinja")
     written = json.loads((out / "genai_config.json").read_text())

@@ -6,6 +6,7 @@ one. No file names a place on this machine or on the network.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +80,9 @@ def write_tokenizer(source: Path, out: Path) -> None:
     own, and other servers would send two.
     """
     tokenizer = settings(source / "tokenizer.json")
+    rows = _configuration(source).get("vocab_size") or math.inf
+    added = tokenizer.get("added_tokens") or ()
+    tokenizer["added_tokens"] = [one for one in added if one["id"] < rows]
     if any(mark in json.dumps(tokenizer.get("post_processor")) for mark in _TURNS):
         tokenizer["post_processor"] = None
     _write(out / "tokenizer.json", tokenizer)

@@ -16,9 +16,12 @@ def write_json(path: Path, data: Any) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, ensure_ascii=False)
-        os.chmod(fresh, 0o644)
-        os.replace(fresh, path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file, indent=1, ensure_ascii=False)
+            os.chmod(fresh, 0o644)
+            os.replace(fresh, path)
+        finally:
+            Path(fresh).unlink(missing_ok=True)
     except OSError as error:
         raise FeatherdeskError(f"{path} cannot be written: {error.strerror}") from None

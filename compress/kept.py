@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.artifacts import sha256_of
-from ..agent.engine import available_cores
+from ..agent.cores import available_cores
 from . import measure
 from .corpora import load_topics
 from .dataset import Row

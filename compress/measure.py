@@ -9,6 +9,7 @@ slows all of them alike: compare ratios of one run. MB are 10^6 bytes. Knows not
 
 import json
 import math
+import random
 import shlex
 import subprocess
 import sys
@@ -105,7 +106,8 @@ class _Raw:
 
 
 def _drive(subjects: Sequence[_Subject], count: int, users: int, *, progress: bool) -> list[_Raw]:
-    """Everything is asked of every subject before the next is; who comes first changes.
+    """Everything is asked of every subject before the next is, each time in another order: none
+    always follows the same other, whose threads may still be at work.
 
     Memory is read before the answers that should be given are: no bot does that.
     """
@@ -115,9 +117,9 @@ def _drive(subjects: Sequence[_Subject], count: int, users: int, *, progress: bo
     pairs = list(zip(subjects, found, strict=True))
 
     def turns(items: Sequence[Any], what: str) -> Iterator[tuple[Any, _Subject, _Raw]]:
-        for place, item in enumerate(track(items, what) if progress else items):
-            turn = place % len(pairs)
-            for subject, raw in (*pairs[turn:], *pairs[:turn]):
+        order = random.Random(0)
+        for item in track(items, what) if progress else items:
+            for subject, raw in order.sample(pairs, len(pairs)):
                 yield item, subject, raw
 
     for number, subject, raw in turns(range(count), "asking"):
@@ -274,6 +276,8 @@ def _main(
     """Measure generator folders on held rows, in turn, and print a JSON list."""
     *folders, rows = map(Path, places)
     try:
+        if not folders:
+            raise ConfigError("name a generator folder before the rows")
         if not rows.is_file():
             raise InputError(rows, "no such file; the last argument is a .jsonl of rows")
         told = compare(

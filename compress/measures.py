@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .noninferiority import ORIGINALS, QUESTIONS, Loss, Verdict, decide, paired_loss
+from .noninferiority import ORIGINALS, QUESTIONS, Loss, Verdict, certain, decide, paired_loss
 from .outcomes import Outcome, Sign
 from .recipe import Margins
 
@@ -54,7 +54,9 @@ class Measure:
             allowed = f"{margins.fallback if self.rule is Rule.RISE else margins.loss:g}"
         if self.verdict is not Verdict.UNDECIDED:
             return f"{told}; allowed: {allowed}"
-        needed = loss.needed(margins.loss)
+        bound = margins.fallback if self.rule is Rule.RISE else margins.loss
+        estimate = margins.estimate if self.rule is Rule.BOUNDED else bound
+        needed = loss.needed(bound, estimate)
         more = f"; about {needed:,} questions would decide" if needed else ""
         return f"undecided: {told}; allowed: {allowed}{more}"
 
@@ -108,10 +110,13 @@ def fairness(
     originals: Sequence[str],
     margins: Margins,
     seed: int = 0,
+    *,
+    many: bool = True,
 ) -> Measure:
-    """The measure of pairs that ask the same; a flag is a pair that was treated alike."""
+    """The measure of pairs that ask the same; a flag is a pair that was treated alike. `many`:
+    whether there were questions enough for a decision."""
     loss = paired_loss(parent, artefact, originals, seed)
-    return Measure("fairness", Rule.WATCHED, loss, _judged(Rule.WATCHED, loss, margins, True))
+    return Measure("fairness", Rule.WATCHED, loss, _judged(Rule.WATCHED, loss, margins, many))
 
 
 def enough(pairs: Sequence[Pair]) -> bool:
@@ -130,11 +135,11 @@ def _judged(rule: Rule, loss: Loss, margins: Margins, many: bool) -> Verdict:
     if rule is Rule.RISE:
         if loss.estimate <= margins.fallback:
             return Verdict.PASSED
-        beyond = many or loss.lower >= margins.fallback
+        beyond = many or certain(loss, margins.fallback)
         return Verdict.REFUSED if beyond else Verdict.UNDECIDED
     if loss.estimate < margins.loss:
         return Verdict.PASSED
-    beyond = loss.lower > 0 if many else loss.lower >= margins.loss
+    beyond = certain(loss, 0.0 if many else margins.loss)
     return Verdict.REFUSED if beyond else Verdict.UNDECIDED
 
 

@@ -3,6 +3,7 @@
 Knows nothing of training or of export formats.
 """
 
+import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,14 @@ from ..agent.artifacts import atomic_folder
 from ..agent.errors import CatalogError, FeatherdeskError
 from ..agent.resources import out_of_memory
 
-__all__ = ["load_model", "load_tokenizer", "merge", "read_weights", "write_atomically"]
+__all__ = [
+    "copy_tokenizer",
+    "load_model",
+    "load_tokenizer",
+    "merge",
+    "read_weights",
+    "write_atomically",
+]
 
 MERGE_TOLERANCE = 1e-3
 
@@ -81,14 +89,41 @@ def read_weights(folder: Path, **options: Any) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model folder, read from its tokenizer.json."""
+    """The tokenizer of a model folder, read from its tokenizer.json, without added tokens that
+    the model has no row for: Gemma 3's text models come with one for pictures."""
     path = folder / "tokenizer.json"
     if not path.exists():
         raise CatalogError(f"{folder} has no tokenizer.json")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
         raise CatalogError(f"{path} cannot be read ({error}); fetch or save it anew") from None
+    rows = _rows(folder)
+    if not rows or max(tokenizer.get_vocab().values(), default=0) < rows:
+        return tokenizer
+    told = json.loads(tokenizer.to_str())
+    told["added_tokens"] = [one for one in told["added_tokens"] if one["id"] < rows]
+    return Tokenizer.from_str(json.dumps(told))
+
+
+def _rows(folder: Path) -> int:
+    """The rows of the word vectors by config.json; 0 where it does not tell."""
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(told.get("vocab_size") or 0)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return 0
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Put tokenizer.json into another folder: as it is, or without the tokens that `load_tokenizer`
+    leaves out."""
+    path = source / "tokenizer.json"
+    tokenizer = load_tokenizer(source)
+    if tokenizer.get_vocab_size() == Tokenizer.from_file(str(path)).get_vocab_size():
+        shutil.copy(path, target / path.name)
+    else:
+        tokenizer.save(str(target / path.name))
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -15,7 +15,16 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORIGINALS", "QUESTIONS", "Loss", "Verdict", "decide", "paired_loss", "worst"]
+__all__ = [
+    "ORIGINALS",
+    "QUESTIONS",
+    "Loss",
+    "Verdict",
+    "certain",
+    "decide",
+    "paired_loss",
+    "worst",
+]
 
 QUESTIONS = 1500
 """Paired questions that a decision needs."""
@@ -23,6 +32,9 @@ QUESTIONS = 1500
 ORIGINALS = 50
 """Different questions among them: a bootstrap over fewer clusters is too sure of itself
 (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008)."""
+
+CHANCE = 0.05
+"""What is likelier than that by a coin is called chance."""
 
 _DRAWS = 2000
 _NONE_SEEN = 3.0
@@ -43,7 +55,8 @@ class Loss:
     """One measure of both: shares (0..1) of `questions`, and the loss in percentage points.
 
     `lower` and `upper` are one-sided 95 % bounds of the loss `estimate`. `lost` questions only the
-    parent has right, `won` ones only the artefact.
+    parent has right, `won` ones only the artefact. `chance` is how likely a coin makes as many
+    originals lose, of those that differ: the exact sign test, which McNemar's is.
     """
 
     questions: int
@@ -55,19 +68,20 @@ class Loss:
     upper: float
     lost: int
     won: int
+    chance: float = 1.0
 
-    def needed(self, bound: float) -> int | None:
-        """How many questions would bring the upper bound below `bound`, were the estimate to stay.
+    def needed(self, bound: float, estimate: float) -> int | None:
+        """How many questions would let it pass, were the estimate to stay: its upper bound below
+        `bound`, and `QUESTIONS` at least.
 
         The bound comes nearer with the root of their number, if they are of as many new originals;
-        None where the estimate itself is not below it.
+        None where the loss itself is not below `estimate`, or there are as many already.
         """
-        if self.estimate >= bound:
+        if self.estimate >= min(bound, estimate):
             return None
-        if self.upper < bound:
-            return self.questions
         ratio = (self.upper - self.estimate) / (bound - self.estimate)
-        return math.ceil(self.questions * ratio**2 * 1.02)
+        most = max(QUESTIONS, math.ceil(self.questions * ratio**2 * 1.02))
+        return most if most > self.questions else None
 
 
 def paired_loss(
@@ -80,7 +94,7 @@ def paired_loss(
     if not len(parent) == len(artefact) == len(originals):
         raise ValueError("every question needs both outcomes and its original")
     if not parent:
-        return Loss(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+        return Loss(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 1.0)
     a, b = np.array(parent, bool), np.array(artefact, bool)
     names = {name: place for place, name in enumerate(dict.fromkeys(originals))}
     cluster = np.array([names[name] for name in originals])
@@ -100,7 +114,14 @@ def paired_loss(
         upper=round(100 * float(upper), 3),
         lost=int((a & ~b).sum()),
         won=int((b & ~a).sum()),
+        chance=round(_coin(int((lost > 0).sum()), int((lost < 0).sum())), 6),
     )
+
+
+def _coin(lost: int, won: int) -> float:
+    """How likely it is that at least `lost` of both fall to one side of a coin."""
+    every = lost + won
+    return float(sum(math.comb(every, count) for count in range(lost, every + 1)) / 2**every)
 
 
 def _draws(lost: NDArray[np.float64], size: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
@@ -118,16 +139,22 @@ def decide(loss: Loss, *, bound: float, estimate: float, enough: bool) -> Verdic
 
     Passed: there are `enough` questions, the upper bound of the loss is under `bound` and its
     estimate under `estimate`. Refused: there are enough, the estimate is not, and the loss is no
-    chance (its lower bound is above 0); or, on any number of questions, even the lower bound is
-    not under `bound`. Undecided is all between: more questions would tell.
+    chance (see `certain`); or, on any number of questions, even the lower bound is not under
+    `bound`. Undecided is all between: more questions would tell.
     """
     if enough and loss.upper < bound and loss.estimate < estimate:
         return Verdict.PASSED
-    if loss.questions and loss.lower >= bound:
+    if certain(loss, bound):
         return Verdict.REFUSED
-    if enough and loss.estimate >= estimate and loss.lower > 0:
+    if enough and loss.estimate >= estimate and certain(loss):
         return Verdict.REFUSED
     return Verdict.UNDECIDED
+
+
+def certain(loss: Loss, bound: float = 0.0) -> bool:
+    """Whether a loss is no chance and over `bound`: by its lower bound, and, since a bootstrap of
+    few originals that differ is too sure of itself, by the sign test as well."""
+    return loss.lower >= bound and loss.lower > 0 and loss.chance < CHANCE
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:

@@ -70,7 +70,7 @@ def _run(
     model: str, budget: Budget, folder: Path, calibration: Path | None, adapter: str, seed: int
 ) -> tuple[dict[str, object], str]:
     """Plan, and write the files; what --json prints, and the table."""
-    from ..agent.engine import available_cores
+    from ..agent.cores import available_cores
     from . import planner
     from .architecture import shape_of
     from .commands import say
@@ -79,11 +79,11 @@ def _run(
     from .subject import find_subject
     from .workshop import FileJournal, Workshop, layers_of_interest, pruning_of
 
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JOURNAL).touch()  # a folder of ours from now on
     subject = find_subject(
         model, folder / "model", adapter=adapter, calibration=calibration, rows=_ROWS, notify=say
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JOURNAL).touch()
     parent = subject.parent
     shape = shape_of(parent)
     cores = available_cores()

@@ -33,6 +33,7 @@ _SAFETY = 1.25
 _MARGIN = 2.0
 """Points of correct answers that a candidate may lose against the uncompressed model."""
 _NO_TIME = "not begun: no time"
+_NOT_HEALED = "not healed further: no time"
 _EQUAL = 0.03
 """The share by which speeds must differ to be told apart."""
 
@@ -123,7 +124,7 @@ def plan(
         if not any(one.pruned for one in alive):
             break
     latest = run.latest()
-    failed = [one.reason for one in run.skipped if one.reason != _NO_TIME]
+    failed = [one.reason for one in run.skipped if one.reason not in (_NO_TIME, _NOT_HEALED)]
     if failed and not latest:
         raise FeatherdeskError(f"plan: no candidate can be made: {failed[0]}")
     best = [latest[place] for place in front([t.costs for t in latest]) if latest[place].result]
@@ -178,8 +179,7 @@ class _Run:
     def _tried(self, one: Candidate, number: int, minutes: float, stop: float) -> Trial | None:
         needed = minutes * 60 + self._overhead(one, healed=minutes > 0)
         if self.left() - needed < stop or (number and minutes <= 0):
-            if number == 0:
-                self.skipped.append(Skipped(one, _NO_TIME))
+            self.skipped.append(Skipped(one, _NO_TIME if number == 0 else _NOT_HEALED))
             return None
         what = f"{one.key}, healed {minutes:.1f} min" if minutes else one.key
         self.notify(what, 1 - self.left() / self.total)

@@ -67,6 +67,19 @@ def _build(source: Path, out: Path) -> None:
         if path.name not in _KEPT and not path.name.startswith("model.onnx"):
             path.unlink()
     write_tokenizer(source, out)
+    _leave_head_size_open(out / "model.onnx")
+
+
+def _leave_head_size_open(path: Path) -> None:
+    """optimum begins with an empty cache as wide as the hidden size over the heads, which is not
+    that of pruned ones. Left open in the graph, onnxruntime takes it: it is empty."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for one in model.graph.input:
+        if one.name.startswith("past_key_values."):
+            one.type.tensor_type.shape.dim[-1].dim_param = "head_size"
+    onnx.save(model, path)
 
 
 def _compare(source: Path, out: Path) -> dict[str, float]:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..agent.catalog import catalog, local_folder
+from ..agent.cores import available_cores
 from ..agent.destination import PARITY
-from ..agent.engine import available_cores
 from ..agent.errors import FeatherdeskError
 from ..agent.prefill import FOLDER
 from ..agent.swap import clear

@@ -55,6 +55,9 @@ _ROOM = 200_000_000
 _LEAST = 12
 """Questions of either sort below which nothing is fitted."""
 
+_EDGE = 9.0
+"""Log-odds that a stored threshold can hold."""
+
 
 def fitted(probed: Sequence[Probed], kept: float, before: Manifest) -> dict[str, Any]:
     """`refusal` and `refusal_slope`; those of `before` where too little was asked to fit them."""
@@ -78,12 +81,14 @@ def fitted(probed: Sequence[Probed], kept: float, before: Manifest) -> dict[str,
 
 def matched(probed: Sequence[Probed], parent: Manifest) -> dict[str, Any]:
     """The parent's `refusal_slope`, and the `refusal` at which as many questions are refused as
-    the parent refuses of them."""
+    the parent refuses of them; the parent's own where too few were asked."""
     slope, edge = parent.refusal_slope, log_odds(parent.refusal)
     theirs = sum(one.parent - slope * one.asked.router >= edge for one in probed)
-    ours = sorted((one.asked.refusal - slope * one.asked.router for one in probed), reverse=True)
-    ends = [ours[0] + 1.0, *ours, ours[-1] - 1.0]
-    edge = (ends[theirs] + ends[theirs + 1]) / 2
+    fits = len(probed) >= 2 * _LEAST
+    if fits:
+        ours = sorted((p.asked.refusal - slope * p.asked.router for p in probed), reverse=True)
+        ends = [ours[0] + 1.0, *ours, ours[-1] - 1.0]
+        edge = min(max((ends[theirs] + ends[theirs + 1]) / 2, -_EDGE), _EDGE)
     right = [one.asked for one in probed if one.asked.answerable and one.asked.first]
     wrong = [one.asked for one in probed if not one.asked.answerable]
 
@@ -99,7 +104,7 @@ def matched(probed: Sequence[Probed], parent: Manifest) -> dict[str, Any]:
         "questions": len(probed),
         "found_right": len(right),
         "unanswerable": len(wrong),
-        "fitted": True,
+        "fitted": fits,
         "as_parent": theirs,
     }
 
@@ -142,7 +147,7 @@ def _measured(
     agent: Agent, generator: Generator, seed: int, dev: Path | None, parent: Path | None
 ) -> dict[str, Any]:
     if parent is not None:
-        theirs = _opened(agent, parent / "generator")
+        theirs = _opened(agent, parent / "generator", Manifest.load(parent))
         probed = ask_own(agent, generator, seed, theirs)
         probed += ask_dev(agent, generator, dev, theirs) if dev else []
     else:
@@ -212,9 +217,9 @@ def store_thresholds(bot: Path, told: Mapping[str, Any]) -> None:
         (fresh / "manifest.json").write_text(text, encoding="utf-8")
 
 
-def _opened(agent: Agent, folder: Path) -> OnnxGenerator:
-    """A generator that reads entries as it does when it serves."""
-    kept = agent.manifest.blocks and agent.config.generation.stored_mb
+def _opened(agent: Agent, folder: Path, manifest: Manifest | None = None) -> OnnxGenerator:
+    """A generator that reads entries as it does when it serves the bot of a manifest."""
+    kept = (manifest or agent.manifest).blocks and agent.config.generation.stored_mb
     return OnnxGenerator(folder, store=BlockStore(_ROOM) if kept else None)
 
 

@@ -25,6 +25,7 @@ import click
 from ..agent.cli import run
 from ..agent.commands import read_questions
 from ..agent.evaluate import Case
+from ..agent.types import Turn
 from .fairness import fairness_pairs
 from .injections import injection_cases
 from .noninferiority import QUESTIONS
@@ -81,7 +82,8 @@ class _Change:
 def reworded_cases(cases: Sequence[Case], count: int, seed: int) -> list[tuple[Case, str]]:
     """`count` rewordings spread evenly over `cases`, each with the id of its original.
 
-    Fewer where the cases yield fewer different ones. Facts, entries, kind and history are the
+    Fewer where the cases yield fewer different ones: none asks what another case or rewording
+    asks. Facts, entries, kind and history are the
     original's; ids are `ORIGINAL~1`, `ORIGINAL~2`, ...
     """
     return [(one.case, one.of) for one in rewordings(cases, count, seed)]
@@ -92,9 +94,24 @@ def rewordings(cases: Sequence[Case], count: int, seed: int) -> list[Rewording]:
     order = list(enumerate(cases))
     random.Random(seed).shuffle(order)
     sources = [zip(repeat(place), _wordings(case, seed), strict=False) for place, case in order]
-    turns = (one for row in zip_longest(*sources) for one in row if one is not None)
+    taken = {(case.history, _same(case.question)) for case in cases}
+    turns = (
+        one
+        for row in zip_longest(*sources)
+        for one in row
+        if one is not None and _fresh(one[1].case, taken)
+    )
     found = sorted(islice(turns, count), key=lambda item: item[0])
     return [one for _, one in found]
+
+
+def _fresh(case: Case, taken: set[tuple[tuple[Turn, ...], str]]) -> bool:
+    """Whether nobody asks that yet; from now on somebody does."""
+    asked = (case.history, _same(case.question))
+    if asked in taken:
+        return False
+    taken.add(asked)
+    return True
 
 
 def _wordings(case: Case, seed: int) -> Iterator[Rewording]:

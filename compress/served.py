@@ -26,6 +26,7 @@ from ..agent.artifacts import Manifest, cache_root
 from ..agent.config import load_config
 from ..agent.errors import FeatherdeskError
 from ..agent.evaluate import Case, Told
+from ..agent.loopback import open_local
 from ..agent.progress import track
 from ..agent.types import Author, RouteKind, Turn
 from .tether import tethered
@@ -55,7 +56,7 @@ _STILL = {
 """What a bot does not do while it is tested: answer from memory, give up because the machine is
 busy, or call people."""
 
-_MACHINE = ("out of memory", "free space", "choose another with --port")
+_MACHINE = ("out of memory", "free space", "choose another with --port", "is not installed")
 """What a server says at its end that tells nothing of the bot."""
 
 _NO_STORE = {"FEATHERDESK_STORAGE_URL": ""}
@@ -193,7 +194,7 @@ class Replies:
         self._known: dict[str, Received] = {}
         if not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().split(b"\n"):
             try:
                 told = json.loads(line)
                 self._known[told["key"]] = Received.from_json(told["reply"])
@@ -277,7 +278,7 @@ def _ask(url: str, asked: Asked, process: "subprocess.Popen[bytes]") -> Received
         f"{url}/v1/chat/completions", body, {"content-type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWERING) as answer:
+        with open_local(request, _ANSWERING) as answer:
             return Received.of(json.loads(answer.read()))
     except urllib.error.HTTPError as error:
         with error:
@@ -339,7 +340,7 @@ def _wait(url: str, folder: Path, process: "subprocess.Popen[bytes]", log: IO[by
                 raise FeatherdeskError(f"{folder} was not started: {said}")
             raise LoadError(said)
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            with open_local(f"{url}/readyz", 5) as answer:
                 if answer.status == 200:
                     return
         except OSError:

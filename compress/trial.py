@@ -156,7 +156,8 @@ def make_trial(
     if bot is not None and not may_be_quoted(bot):
         rows = [replace(row, own=False) for row in rows]
     if limit:
-        rows = [rows[int(n * len(rows) / limit)] for n in range(min(limit, len(rows)))]
+        limit = min(limit, len(rows))
+        rows = [rows[n * len(rows) // limit] for n in range(limit)]
     cases = [row.case for row in rows]
     own = {row.case.id: row.own for row in rows}
     missing = 0 if limit else max(0, questions - len(rows))

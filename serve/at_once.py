@@ -16,7 +16,6 @@ from typing import Any
 from ..agent.batch import Batch, Feed, Request, Work, in_chunks
 from ..agent.decoder import Decoder
 from ..agent.errors import DeviceError
-from ..agent.runtime import Step
 from .contender import Settings, Told
 from .peers import Peer
 
@@ -117,7 +116,7 @@ def _reading(ids: Sequence[int], rows: int) -> Callable[[Request[int]], Work]:
     def work(request: Request[int]) -> Work:
         rest, past = yield from in_chunks(ids, 0, lambda: rows)
         logits = yield Feed(rest, past, reading=True)
-        request.put(Step.of(logits[-1], int(logits[-1].argmax())).token)
+        request.put(int(logits[-1].argmax()))
 
     return work
 
@@ -126,7 +125,7 @@ def _writing(ids: Sequence[int], past: int) -> Callable[[Request[int]], Work]:
     def work(request: Request[int]) -> Work:
         for place, token in enumerate(ids, start=past):
             logits = yield Feed((token,), place)
-            request.put(Step.of(logits[-1], int(logits[-1].argmax())).token)
+            request.put(int(logits[-1].argmax()))
 
     return work
 

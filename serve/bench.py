@@ -99,7 +99,7 @@ def bench(
     read and written at once. Interrupted, it tells what it measured so far.
     """
     from ..agent.config import load_config
-    from ..agent.engine import available_cores
+    from ..agent.cores import available_cores
     from .batches import Plan, Run
     from .measurement import Measurement
     from .wanted import Wanted

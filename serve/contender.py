@@ -152,13 +152,13 @@ class Ours:
     def pace(self, lengths: Sequence[int]) -> dict[str, float]:
         """Milliseconds of a step by how many tokens it takes in at once, the best of five."""
         ids = self._generator.encode("How long does delivery take, and what does it cost? " * 40)
-        told = {}
+        told, tally = {}, self._generator.scheduler.tally
         for length in lengths:
             best = float("inf")
             for _ in range(5):
-                began = time.perf_counter()
+                before = tally.seconds
                 self._generator.logits(ids[:length])
-                best = min(best, time.perf_counter() - began)
+                best = min(best, tally.seconds - before)
             told[str(min(length, len(ids)))] = round(1000 * best, 3)
         return told
 

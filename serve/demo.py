@@ -20,6 +20,7 @@ from ..agent.config import load_config
 from ..agent.encoder import ENGLISH
 from ..agent.errors import ArtifactError
 from ..agent.generators import adapter_folder, card, fingerprint
+from ..agent.loopback import open_local
 from ..agent.prompt import contract_hash
 from ..agent.reranker import RERANKER
 
@@ -89,7 +90,7 @@ def _open(port: int) -> None:
     address = f"http://127.0.0.1:{port}/"
     for _ in range(120):
         try:
-            with urllib.request.urlopen(f"{address}readyz", timeout=2) as answer:
+            with open_local(f"{address}readyz", 2) as answer:
                 if b'"page":true' in answer.read():
                     webbrowser.open(address)
                     return

@@ -4,6 +4,7 @@ A busy machine slows all of them alike, so ratios of one run can be trusted wher
 cannot. Knows nothing of what a side is.
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -157,7 +158,8 @@ class Race:
     energy: str = ""
 
     def run(self, prompts: Sequence[Prompt], warm: Prompt | None = None) -> None:
-        """Ask everything of every side before the next question; who comes first changes.
+        """Ask everything of every side before the next question, in an order drawn anew for each:
+        none always follows the same other, whose threads may still be at work.
 
         `warm` is asked first and not counted. What was not asked of all when it ends early is
         left out.
@@ -168,10 +170,10 @@ class Race:
                 side.answer(warm)
         meters = {side.name: EnergyMeter(pid=side.pid) for side in self.sides}
         self.energy = next(iter(meters.values())).method
-        for place, prompt in enumerate(track(prompts, "asking")):
-            turn = place % len(self.sides)
+        order = random.Random(0)
+        for prompt in track(prompts, "asking"):
             found = {}
-            for side in (*self.sides[turn:], *self.sides[:turn]):
+            for side in order.sample(self.sides, len(self.sides)):
                 meters[side.name].lap()
                 answer = side.answer(prompt)
                 found[side.name] = replace(answer, joules=meters[side.name].lap())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..agent.errors import FeatherdeskError
+from ..agent.loopback import open_local
 from ..agent.types import Turn
 
 __all__ = ["Busy", "Heard", "Server", "ask", "serving"]
@@ -77,7 +78,7 @@ class Server:
         """
         while time.monotonic() - self.began < _PATIENCE:
             try:
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+                with open_local(f"{self.url}/readyz", 2) as answer:
                     if wanted in answer.read():
                         return time.monotonic() - self.began
             except OSError:
@@ -159,7 +160,7 @@ def ask(url: str, question: str, history: Sequence[Turn] = ()) -> Heard:
     )
     try:
         began = time.perf_counter()
-        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+        with open_local(request, _PATIENCE) as answer:
             return _heard(answer, began)
     except urllib.error.HTTPError as error:
         with error:

@@ -140,7 +140,7 @@ class Scripted:
                 raise GenerationError("too slow")
             if stopped():
                 return
-            yield Step(ord(character), 1.0)
+            yield Step(ord(character))
 
 
 @dataclass
@@ -187,7 +187,7 @@ class Endless(Scripted):
             for character in itertools.cycle(self.answer):
                 if stopped():
                     return
-                yield Step(ord(character), 1.0)
+                yield Step(ord(character))
                 self.began.set()
                 time.sleep(0.001)
         finally:

@@ -95,7 +95,7 @@ class Batched:
         if key not in self.written:
             self.noted[key] = Noted(first_veto, _blocks(blocks, len(ids)))
         for token in self.written.get(key, []):
-            yield Step(token, 1.0)
+            yield Step(token)
 
     def write(self) -> None:
         """Answer every noted prompt, greedily, in batches of like length."""

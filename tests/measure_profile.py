@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+from featherdesk.agent.cores import available_cores
 from featherdesk.agent.decoder import Decoder
-from featherdesk.agent.engine import available_cores
 from featherdesk.serve.machine import copy_gb_a_second
 
 _HELD = 3

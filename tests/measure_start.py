@@ -156,8 +156,9 @@ def opened(bot: Path, took: Callable[[str], None]) -> "Agent":
     from featherdesk.agent.artifacts import Manifest, verify
     from featherdesk.agent.calibration import Calibration
     from featherdesk.agent.config import load_config
+    from featherdesk.agent.cores import available_cores
     from featherdesk.agent.encoder import open_encoder
-    from featherdesk.agent.engine import Agent, available_cores
+    from featherdesk.agent.engine import Agent
     from featherdesk.agent.guards import load_guards
     from featherdesk.agent.index import Index
     from featherdesk.agent.prefill import open_store

@@ -1,11 +1,12 @@
 """Each technique of compression alone, and what they come to together: a table and a report.
 
-    python tests/measure_techniques.py BOT WORK OUT [--sizes] [--only NAME ...]
-        [--tokens 300000] [--calibration ROWS.jsonl]
+    python tests/measure_techniques.py BOT WORK OUT [--only NAME ...] [--tokens 300000]
+        [--calibration ROWS.jsonl]
 
 BOT is a bot folder whose model is compressed; WORK keeps steps and exports, so that it goes on where
-it was stopped; OUT is the folder of the report. What prunes is shown as it is cut and once healed (for `--tokens` tokens). All
-generators are then asked the held rows in one run, question by question in turn. With `--sizes` it is one way to make a model smaller, taken further and further.
+it was stopped; OUT is the folder of the report. What prunes is shown as it is cut and once healed
+(for `--tokens` tokens). All generators are then asked the held rows in one run, question by question
+in turn.
 """
 
 import platform
@@ -18,7 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import click
-from featherdesk.agent.engine import available_cores
+from featherdesk.agent.cores import available_cores
 from featherdesk.compress.channels import PruneChannels
 from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import ExportFast
@@ -53,19 +54,6 @@ FIRST = [
     Technique(BASE),
 ]
 """What others are compared with."""
-
-
-def sizes() -> list[Technique]:
-    """From the whole model to half of it: about 86, 75, 60, 50 and 40 MB of the default model."""
-    export = ExportFast(block_size=64)
-    rows = [*FIRST, Technique("int4, blocks of 64", export=export)]
-    for tokens, layers in ((28672, 0), (12288, 5), (8192, 9), (8192, 13)):
-        name, steps = f"{tokens:,} tokens", [("vocabulary", TrimVocabulary(tokens))]
-        if layers:
-            name += f", {layers} layers fewer"
-            steps.append(("layers", RemoveLayers(layers)))
-        rows.append(Technique(name, tuple(steps), export, heal=True))
-    return rows
 
 
 def techniques() -> list[Technique]:
@@ -111,7 +99,6 @@ def techniques() -> list[Technique]:
 @click.argument("bot", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("work", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--sizes", "smaller", is_flag=True, help="Ever smaller, not each technique.")
 @click.option("--only", multiple=True, help="Rows by name [all]; the first two always.")
 @click.option("--tokens", type=int, default=300_000, show_default=True)
 @click.option("--questions", type=int, default=48, show_default=True)
@@ -121,7 +108,6 @@ def main(
     work: Path,
     out: Path,
     *,
-    smaller: bool,
     only: tuple[str, ...],
     tokens: int,
     questions: int,
@@ -135,8 +121,7 @@ def main(
     if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
         raise click.UsageError(f"{out} is there and no report; name another place")
     subject = find_subject(str(bot), work, calibration=calibration, notify=say)
-    rows = sizes() if smaller else techniques()
-    chosen = [t for t in rows if not only or t.name in {"fp32", BASE, *only}]
+    chosen = [t for t in techniques() if not only or t.name in {"fp32", BASE, *only}]
     made = []
     for technique in chosen:
         say(f"== {technique.name}")
@@ -158,7 +143,7 @@ def main(
     base = found[[technique.name for technique in chosen].index(BASE)]
     stages = [_stage(*row) for row in zip(chosen, made, found, strict=True)]
     run = RunReport(
-        name="Sizes" if smaller else "Techniques",
+        name="Techniques",
         model=str(bot),
         recipe="",
         command=command,

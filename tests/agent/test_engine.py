@@ -60,6 +60,16 @@ def test_a_refusal_of_the_model_offers_a_person_and_what_is_close(
     assert REFUSAL not in reply.text
 
 
+def test_a_refusal_that_ends_early_is_one_and_its_beginning_alone_is_none(
+    agent_of: Callable[[str], Agent],
+) -> None:
+    reply = agent_of(REFUSAL[:-1]).reply(ASKED)
+    assert reply.handoff is not None
+    assert reply.handoff.reason is HandoffReason.NOT_IN_ENTRIES
+    assert REFUSAL[:-1] not in reply.text
+    assert agent_of(REFUSAL[:5]).reply(ASKED).author is Author.FALLBACK
+
+
 def test_a_refusal_of_the_model_offers_no_entry_that_is_far(
     agent_of: Callable[[str], Agent],
 ) -> None:

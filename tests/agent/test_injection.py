@@ -297,7 +297,7 @@ class Obedient:
         user: str = "",
     ) -> Iterator[Step]:
         for character in self.says:
-            yield Step(ord(character), 1.0)
+            yield Step(ord(character))
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,25 @@ def test_what_is_accepted_is_guessed_more() -> None:
     assert pace.most(LONGEST) > 0
 
 
+def test_what_was_given_up_is_tried_again() -> None:
+    pace = Pace()
+    for _ in range(60):
+        pace.judged(Guess((1, 2, 3, 4), 2), 0)
+    assert pace.most(2) == 0
+    for _ in range(60):
+        pace.passed_over(2)
+    assert 0 < pace.most(2) <= Pace().most(2)
+
+
+def test_how_answers_begin_is_learned_apart() -> None:
+    pace, opening = Pace(), Lookup([[7, 8, 9]]).opening(2)
+    before = pace.most(LONGEST)
+    for _ in range(60):
+        pace.judged(opening, 0)
+    assert pace.most(opening.matched) == 0
+    assert pace.most(LONGEST) == before
+
+
 def test_what_costs_as_much_as_a_step_is_not_guessed() -> None:
     dear, cheap = Pace(), Pace()
     for n in range(40):

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -97,6 +98,23 @@ def test_a_follow_up_uses_the_turn_before(router: Router) -> None:
     history = [Turn("user", "How long does delivery take?"), Turn("assistant", "3 to 5 days.")]
     route = router.route("and what does it cost?", history)
     assert route.matches[0].entry_id == "delivery"
+
+
+def test_a_verbatim_entry_is_never_the_models_to_write(router: Router) -> None:
+    """Neither as the second part of a message, nor beside the entry that answers."""
+    asked = "How long does delivery take, and can I return worn boots?"
+    free = router.route(asked)
+    assert free.kind is RouteKind.ANSWER
+    second = free.passed[1]
+    entries = tuple(replace(e, verbatim=e.id == second) for e in router.index.entries)
+    index = copy(router.index)
+    index.entries = entries
+    bound = replace(router, index=index).route(asked)
+    assert bound.kind is RouteKind.VERBATIM
+    assert bound.passed == free.passed[:2]
+    index.entries = tuple(replace(e, verbatim=e.id != "delivery") for e in entries)
+    alone = replace(router, index=index).route("how long does delivery take?")
+    assert alone.passed == ("delivery",)
 
 
 def test_a_change_of_subject_does_not(router: Router) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def test_what_was_trained_decides_alike_as_int8_onnx(
     (tmp_path / "made" / "labels.json").write_text(json.dumps({"labels": ["one"]}))
     with pytest.raises(ArtifactError, match="do not belong together"):
         TextClassifier(tmp_path / "made")
+
+
+def test_what_decides_otherwise_as_int8_is_not_written(
+    encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = _parts()
+    config = replace(_QUICK, epochs=0.5)
+    trained = train_classifier(
+        encoder_folder, parts.train, parts.validation, config, progress=False
+    )
+    steps = math.ceil(math.ceil(len(parts.train) / config.batch) * config.epochs)
+    assert trained.curve[-1][0] == pytest.approx(
+        steps / math.ceil(len(parts.train) / config.batch)
+    )  # half an epoch, and no more
+    monkeypatch.setattr("featherdesk.compress.classified._agreement", lambda *_: 0.5)
+    with pytest.raises(FeatherdeskError, match=r"on 50\.0% of the validation texts only"):
+        write_classifier(trained, config, parts, encoder_folder, tmp_path / "made")
+    assert not list(tmp_path.iterdir())
 
 
 def test_early_stopping_keeps_the_best_epoch(encoder_folder: Path) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "prune": ("prune_command", ("--layers", "1")),
     "distill": ("prune_command", ("--parent", "smollm2-135m-instruct")),
     "plan": ("plan_command", ()),
+    "classify": ("commands", ()),
 }
 
 
@@ -59,6 +60,16 @@ def test_no_command_touches_what_is_not_its_own(home: Path, name: str) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             _ran(name, Path("model"), Path(out))
+    assert _files(home) == before
+
+
+def test_no_adapter_is_written_into_what_it_is_trained_from(home: Path) -> None:
+    (home / "rows.jsonl").write_text("")
+    before = _files(home)
+    for out in ("model", "model/small", "."):
+        command = ["rows.jsonl", "--base", "./model", "--out", out]
+        with pytest.raises(ConfigError, match=r"would overwrite|current directory"):
+            CliRunner().invoke(commands.finetune, command, catch_exceptions=False)
     assert _files(home) == before
 
 

@@ -1,6 +1,8 @@
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +13,7 @@ from featherdesk.compress.dataset import Question, Row, save
 from featherdesk.compress.finetune import finetune
 from featherdesk.compress.methods import Method, TrainingConfig
 from featherdesk.compress.model import merge
+from featherdesk.compress.training_log import Logs
 
 
 def _rows(count: int) -> list[Row]:
@@ -181,6 +184,33 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tiny: Path, tmp_path: Pat
 def test_nothing_to_train_on_is_said(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FeatherdeskError, match="nothing to train on"):
         finetune(tiny, [], [], tmp_path / "a", _config(), progress=False)
+
+
+@pytest.mark.parametrize(("length", "part"), [(12, "training"), (60, "validation")])
+def test_rows_that_are_all_too_long_are_said(
+    tiny: Path, tmp_path: Path, length: int, part: str
+) -> None:
+    short = [replace(row, entries=()) for row in _rows(4)]
+    long = [replace(row, entries=(Entry("a", "q", "a " * 90),)) for row in _rows(4)]
+    given = (long, short) if part == "training" else (short, long)
+    message = f"no row of the {part} part has at most {length} tokens"
+    with pytest.raises(FeatherdeskError, match=message):
+        finetune(tiny, *given, tmp_path / "a", _config(length=length), progress=False)
+
+
+def test_weights_and_biases_is_told_only_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    stand_in = SimpleNamespace(init=lambda **given: told.append(given))
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    Logs(tmp_path / "a", _config()).close()
+    assert told == []
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    Logs(tmp_path / "b", _config()).close()
+    assert [one["project"] for one in told] == ["ours"]
 
 
 def test_wrong_settings_are_refused() -> None:

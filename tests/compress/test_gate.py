@@ -370,7 +370,7 @@ def test_fall_backs_that_rise_by_more_than_two_points_are_a_refusal_in_themselve
 
 def test_refusals_that_rise_are_refused(parent: Path, trial: Trial) -> None:
     def say(case: Case, n: int) -> Received:
-        return answered(case) if case.out_of_scope or n % 20 else refused(case)
+        return answered(case) if case.out_of_scope or n % 10 else refused(case)
 
     found = judged(parent, trial, say)
     assert found.verdict is Verdict.REFUSED
@@ -384,7 +384,7 @@ def test_a_router_that_finds_less_is_refused_whatever_the_model_says(
 ) -> None:
     def say(case: Case, n: int) -> Received:
         reply = answered(case)
-        return reply if n % 20 else replace(reply, told=replace(reply.told, ranked=("other",)))
+        return reply if n % 10 else replace(reply, told=replace(reply.told, ranked=("other",)))
 
     found = judged(parent, trial, say)
     assert found.verdict is Verdict.REFUSED
@@ -841,6 +841,8 @@ def test_rows_are_filled_up_and_foreign_ones_stay_apart(tmp_path: Path) -> None:
     assert [row.own for row in made.rows[:120]] == [True] * 60 + [False] * 60
     assert made.rows[60].case.id == "other/q0"
     assert {row.original for row in made.rows[120:]} <= {row.case.id for row in made.rows[:120]}
+    every = make_trial([own], entries, Numbered(), questions=1500, pairs=300, limit=250)
+    assert [row.case.id for row in every.rows] == [f"q{n}" for n in range(60)]
     look = make_trial([own], entries, Numbered(), questions=1500, pairs=300, limit=10)
     assert [row.case.id for row in look.rows] == [f"q{n}" for n in range(0, 60, 6)]
     theirs = make_trial(

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_bounds() -> None:
 
 
 def _loss(estimate: float, lower: float, upper: float, questions: int = 1500) -> Loss:
-    return Loss(questions, 300, 0.9, 0.89, estimate, lower, upper, 10, 5)
+    return Loss(questions, 300, 0.9, 0.89, estimate, lower, upper, 10, 5, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,26 @@ def test_the_rule_between_refused_and_undecided(loss: Loss, enough: bool, verdic
 
 
 def test_it_says_how_many_questions_would_decide() -> None:
-    assert _loss(0.5, -0.5, 1.4).needed(2.0) == 1500
-    needed = _loss(0.5, -2.5, 3.5).needed(2.0)
+    needed = _loss(0.5, -2.5, 3.5).needed(2.0, 1.0)
     assert needed is not None
     assert 6000 <= needed <= 6200  # twice as far as allowed: four times as many
-    assert _loss(2.5, 1.0, 4.0).needed(2.0) is None
+    assert _loss(0.5, -2.5, 1.8, 200).needed(2.0, 1.0) == 1500  # fewer decide nothing
+    for hopeless in (_loss(2.5, 1.0, 4.0), _loss(1.2, -0.1, 1.9), _loss(0.5, -0.5, 1.4)):
+        assert hopeless.needed(2.0, 1.0) is None
+
+
+def test_a_few_originals_that_differ_are_chance_whatever_the_bootstrap_says() -> None:
+    """Three that lost and none that won are what a coin gives in one of eight tries."""
+    parent = [True] * 100
+    for lost, chance, verdict in ((3, 1 / 8, Verdict.UNDECIDED), (5, 1 / 32, Verdict.REFUSED)):
+        loss = paired_loss(parent, [n >= lost for n in range(100)], list(range(100)))
+        assert loss.lower > 0
+        assert loss.chance == pytest.approx(chance, abs=1e-6)
+        assert _verdict(loss) is verdict
+    one = paired_loss([True] * 30, [False] * 30, [0] * 30)  # thirty wordings of one question
+    assert (one.lower, one.chance) == (100.0, 0.5)
+    assert decide(one, bound=2.0, estimate=1.0, enough=False) is Verdict.UNDECIDED
+    assert paired_loss([False], [True], [0]).chance == 1.0
 
 
 def test_the_worst_verdict_wins() -> None:

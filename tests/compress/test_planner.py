@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from click.testing import CliRunner
-from featherdesk.agent.engine import available_cores
+from featherdesk.agent.cores import available_cores
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
 from featherdesk.compress import plan_command, workshop
@@ -25,6 +25,7 @@ from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
 from safetensors.torch import load_file, save_file
 
+from ..tiny_llama import make_llama
 from .conftest import kin, task_of
 
 WANTED = candidates(30, 49152, 2)
@@ -475,6 +476,16 @@ def test_the_command_plans_and_says_what_it_wrote(
     assert f"recipe: {out}/plan.toml" in text.stdout
     assert made[1].seen == []
     assert len((out / "journal.jsonl").read_text().splitlines()) == before
+
+
+def test_a_plan_that_failed_at_its_start_may_be_run_again(tmp_path: Path) -> None:
+    model, out = make_llama(tmp_path / "model", 0), tmp_path / "plan"
+    asked = [str(model), "--out", str(out), "--max-mb", "90"]
+    for _ in range(2):  # the second time it is a folder of ours
+        done = CliRunner().invoke(
+            plan_command.plan, [*asked, "--calibration", str(tmp_path / "misspelt.txt")]
+        )
+        assert "misspelt.txt" in str(done.exception)
 
 
 def test_the_command_measures_for_real_in_the_seconds_it_is_given(

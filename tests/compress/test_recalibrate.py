@@ -23,6 +23,7 @@ from featherdesk.agent.scoring import from_odds, log_odds
 from featherdesk.compress.corpora import load_topics, split_topics, told_entry
 from featherdesk.compress.doubts import Probed, ask_own
 from featherdesk.compress.recalibrate import (
+    _opened,
     curve_of,
     fitted,
     matched,
@@ -30,6 +31,8 @@ from featherdesk.compress.recalibrate import (
 )
 from featherdesk.compress.refusal import Asked
 from numpy.typing import NDArray
+
+from ..serve.tiny_bot import make_generator
 
 _ENTRY = re.compile(r"Q: (.*)\nA: (.*)\n")
 _SMALL = frozenset("a an the is are do does i you can my your to of for in on it what how".split())
@@ -77,7 +80,7 @@ class Doubting:
         assert first_veto[1] > 1  # whether it refuses is measured apart
         said = self.says if self.says is not None else _ENTRY.findall(self.decode(ids))[0][1]
         for character in said[:max_tokens]:
-            yield Step(ord(character), 1.0)
+            yield Step(ord(character))
 
 
 def _words(text: str) -> set[str]:
@@ -168,6 +171,33 @@ def test_beside_its_parent_a_bot_refuses_as_many_questions(bot: Path, probed: li
     for edge, many in ((0.0001, len(both)), (0.9999, 0)):  # a parent that refuses all, or nothing
         extreme = matched(both, replace(parent, refusal=edge))
         assert sum(refused(extreme["refusal"], [p.asked.refusal for p in both])) == many
+
+
+def test_beside_its_parent_a_threshold_is_one_that_can_be_stored(
+    bot: Path, probed: list[Probed]
+) -> None:
+    """What is told is of the threshold that serves, not of one beyond its reach."""
+    parent = Manifest.load(bot)
+    far = [
+        replace(p, parent=-20.0, asked=replace(p.asked, refusal=p.asked.refusal + 15))
+        for p in probed
+    ]
+    told = matched(far, parent)
+    assert log_odds(told["refusal"]) == pytest.approx(9.0, abs=0.1)
+    sure = sum(p.asked.refusal - parent.refusal_slope * p.asked.router < 9 for p in far)
+    assert told["as_parent"] == 0
+    assert (told["kept"] < 1) == (sure < len(far))
+    few = matched(probed[:5], parent)
+    assert (few["refusal"], few["fitted"]) == (parent.refusal, False)
+
+
+def test_the_parent_is_asked_as_it_serves(bot: Path, tmp_path: Path) -> None:
+    """The artefact reads entries one by one, which its parent never learned."""
+    ours = replace(Manifest.load(bot), blocks=True)
+    agent = replace(Agent.load(bot, generate=False), manifest=ours)
+    folder = make_generator(tmp_path / "g")
+    assert _opened(agent, folder).stores
+    assert not _opened(agent, folder, Manifest.load(bot)).stores
 
 
 def test_a_model_that_only_doubts_more_decides_as_its_parent_does(bot: Path) -> None:

@@ -42,6 +42,15 @@ def trained(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+def test_one_that_gets_no_better_stays_as_it_was(encoder_folder: Path, tmp_path: Path) -> None:
+    """A rate that spoils everything: what is saved is the encoder as it began."""
+    config = RetrieverConfig(steps=4, batch=4, evaluate_every=2, learning_rate=0.5)
+    told = train_retriever(encoder_folder, _rows(), _rows(), tmp_path, config, progress=False)
+    assert (tmp_path / "training.json").exists()
+    assert list(tmp_path.glob("*.safetensors"))
+    assert max(judged for _, judged in told["curve"]) >= told["curve"][0][1]
+
+
 def _cosine(encoder: MiniLM, a: str, b: str) -> float:
     first, second = encoder.embed([a, b])
     return float(first @ second)

@@ -94,6 +94,15 @@ def test_ids_are_unique_and_wordings_differ_in_more_than_case_and_marks() -> Non
         assert letters(original.question) not in said
 
 
+def test_none_asks_what_another_case_or_rewording_asks() -> None:
+    one = case("a", "Do you ship to Ireland?")
+    made = reworded_cases([one], 40, 0)
+    other = replace(one, id="b", question=made[0][0].question)
+    told = [made for made, _ in reworded_cases([one, other], 60, 0)]
+    asked = [re.sub(r"[\W_]+", "", made.question).casefold() for made in (one, other, *told)]
+    assert len(set(asked)) == len(asked) > 20
+
+
 def test_rewordings_are_spread_evenly() -> None:
     worded = [one for one in CASES if shape_of(one) is not Shape.BARE]
     count = Counter(of for _, of in reworded_cases(worded, 53, 7))

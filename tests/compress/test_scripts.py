@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +38,29 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def test_bots_of_other_sizes_are_compared(script: Any, shop_bot: Path, tmp_path: Path) -> None:
+    module = script("measure_sizes")
+    rows: list[dict[str, Any]] = [
+        {"question": question, "entry_ids": [name], "facts": []} for name, question, _ in SHOP
+    ]
+    rows.append({"question": "do you sell flights to the moon", "out_of_scope": True})
+    test = _lines(tmp_path / "test.jsonl", rows)
+    other = shutil.copytree(shop_bot, tmp_path / "other")
+    command = [str(tmp_path / "out"), str(shop_bot), str(other), "--data", str(test)]
+    done = CliRunner().invoke(module.main, command)
+    assert done.exit_code == 0, done.output
+    assert "4 questions in scope, 1 out of it" in done.output
+    told = json.loads((tmp_path / "out" / "sizes.json").read_text())
+    first, second = ({**one, "name": ""} for one in told)
+    assert first == second
+    assert first["generator_mb"] > 0
+    assert (tmp_path / "out" / "sizes.png").read_bytes().startswith(b"\x89PNG")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*-test-*.json")}
+    assert len(kept) == 2
+    assert CliRunner().invoke(module.main, command).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
 def test_techniques_are_compared_in_a_table(
     script: Any, shop_bot: Path, roomy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,9 +69,6 @@ def test_techniques_are_compared_in_a_table(
     assert len({one.name for one in every}) == len(every)
     cut = {one.name for one in every if one.steps}
     assert all(f"{name}, healed" in cut for name in cut if not name.endswith("healed"))
-    ever_smaller = module.sizes()
-    assert ever_smaller[:2] == every[:2]
-    assert all(one.heal for one in ever_smaller if one.steps)
     few = [
         module.Technique("fp32", export=ExportFast("fp32")),
         module.Technique(module.BASE),

@@ -8,7 +8,11 @@ import pytest
 import torch
 from featherdesk.agent.errors import CatalogError, ConfigError
 from featherdesk.compress.architecture import open_model, shape_of
+from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.gguf_file import export_gguf
+from featherdesk.compress.huggingface import export_huggingface
 from featherdesk.compress.material import Material
+from featherdesk.compress.model import load_tokenizer
 from featherdesk.compress.steps import Task
 from featherdesk.compress.vocabulary import (
     TrimVocabulary,
@@ -19,6 +23,8 @@ from featherdesk.compress.vocabulary import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from ..tiny_llama import make_llama
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CORPUS = [
@@ -165,6 +171,26 @@ def _made_of(told: Any, vocabulary: dict[str, int], used: set[int]) -> list[tupl
 def test_a_special_token_is_one_token_still() -> None:
     _, trimmed = _pair("byte_level")
     assert trimmed.encode("<|im_end|>").tokens == ["<|im_end|>"]
+
+
+def test_a_token_that_the_model_has_no_row_for_is_left_out(tmp_path: Path) -> None:
+    """As `<image_soft_token>` of Gemma 3's text models: its id is the number of rows."""
+    rows = 259
+    source = make_llama(tmp_path / "source", 0, vocab_size=rows)
+    path = source / "tokenizer.json"
+    told = json.loads(path.read_text())
+    picture = {**told["added_tokens"][0], "id": rows, "content": "<picture>"}
+    told["added_tokens"].append(picture)
+    path.write_text(json.dumps(told))
+    assert Tokenizer.from_file(str(path)).encode("<picture>").ids == [rows]
+    assert max(load_tokenizer(source).encode("<picture>").ids) < rows
+    told = json.loads(load_tokenizer(source).to_str())
+    assert "<picture>" not in {one["content"] for one in told["added_tokens"]}
+    export(source, tmp_path / "g", Quantization("fp32"))
+    export_gguf(source, tmp_path / "gguf", kind="Q8_0")
+    export_huggingface(source, tmp_path / "hf")
+    for made in (tmp_path / "g", tmp_path / "hf"):
+        assert max(Tokenizer.from_file(str(made / path.name)).encode("<picture>").ids) < rows
 
 
 def _with(tokenizer: Tokenizer, family: Path, folder: Path) -> Path:

@@ -1,18 +1,18 @@
-"""How many cores a training may use."""
+"""How many cores a process may use."""
 
 import os
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+__all__ = ["available_cores"]
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def usable_cores(quota: Path = _QUOTA) -> int:
+def available_cores(quota: Path = _QUOTA) -> int:
     """The cores this process may run on, or fewer where a container's quota allows less.
 
-    torch starts a thread for each core that it sees, also where it is given two of sixty-four:
-    they then wait for each other.
+    Libraries start a thread for each core that they see, also where they are given two of
+    sixty-four: these then wait for each other.
     """
     seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

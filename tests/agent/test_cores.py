@@ -2,16 +2,16 @@ import os
 from pathlib import Path
 
 import pytest
-from featherdesk.compress.cores import usable_cores
+from featherdesk.agent.cores import available_cores
 
 
 def test_a_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     quota = tmp_path / "cpu.max"
     quota.write_text("250000 100000\n")
-    assert usable_cores(quota) == 2
+    assert available_cores(quota) == 2
     quota.write_text("50000 100000\n")
-    assert usable_cores(quota) == 1
+    assert available_cores(quota) == 1
 
 
 @pytest.mark.parametrize("text", ["max 100000\n", "", "what\n"])
@@ -21,5 +21,5 @@ def test_without_a_quota_all_cores_count(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     quota = tmp_path / "cpu.max"
     quota.write_text(text)
-    assert usable_cores(quota) == 64
-    assert usable_cores(tmp_path / "none") == 64
+    assert available_cores(quota) == 64
+    assert available_cores(tmp_path / "none") == 64
