@@ -1,9 +1,11 @@
-"""How many cores a process may use."""
+"""How many cores a process may use, and who takes them."""
 
 import os
 from pathlib import Path
 
-__all__ = ["available_cores"]
+from threadpoolctl import threadpool_limits
+
+__all__ = ["available_cores", "one_blas_thread"]
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -20,3 +22,13 @@ def available_cores(quota: Path = _QUOTA) -> int:
         return max(1, min(seen, round(int(most) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):  # no cgroup, or "max"
         return seen
+
+
+def one_blas_thread() -> None:
+    """Have numpy multiply in one thread from now on, in the whole process.
+
+    OpenBLAS's threads wait busily for more after a product, for some hundred million cycles: on two
+    cores the generator then shares them with a thread that does nothing, and a first word takes
+    twice as long. What a reply multiplies takes one thread less than a millisecond.
+    """
+    threadpool_limits(1, user_api="blas")

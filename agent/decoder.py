@@ -207,6 +207,8 @@ class Decoder:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # its threads wait busily within a pass, and not behind it: others need the cores then
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         if self._device == "cuda":
             if "CUDAExecutionProvider" not in self._ort.get_available_providers():

@@ -192,10 +192,11 @@ def is_latin(text: str) -> bool:
     return not letters or sum(c < "ɐ" for c in letters) * 2 > len(letters)
 
 
-def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
+def open_encoder(identity: str, folder: Path, threads: int = 0, blas: int = 2) -> Encoder:
     """The encoder with a catalogue id; `folder` holds its files where it has any.
 
-    `A+B` is the English encoder A beside the multilingual encoder B, `none` none at all.
+    `blas` are the threads of what numpy multiplies: more are quicker for many texts. `A+B` is the
+    English encoder A beside the multilingual encoder B, `none` none at all.
 
     Raises:
         ArtifactError: the id is unknown or its files are missing.
@@ -204,10 +205,10 @@ def open_encoder(identity: str, folder: Path, threads: int = 0) -> Encoder:
         return WordsOnly()
     english, _, other = identity.partition("+")
     if english == MultilingualUse.id and not other:
-        return MultilingualUse(threads or 2)
+        return MultilingualUse(blas)
     if english in (ENGLISH, "minilm-l6-v2-int8") and other in ("", MultilingualUse.id):
         first = MiniLM(folder, threads, english)
-        return Paired(first, MultilingualUse(threads or 2)) if other else first
+        return Paired(first, MultilingualUse(blas)) if other else first
     known = f"{ENGLISH}, minilm-l6-v2-int8, {MultilingualUse.id}, {ENGLISH}+{MultilingualUse.id}"
     raise ArtifactError(f"unknown encoder {identity!r}; known: {known}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from .artifacts import Manifest
 from .calibration import Calibration
 from .classifier import TextClassifier
+from .cores import one_blas_thread
 from .encoder import Remembering, open_encoder
 from .guards import Guard, load_guards
 from .index import Index
@@ -48,7 +49,7 @@ def open_parts(
     """
 
     def index() -> Index:
-        encoder = Remembering(open_encoder(manifest.encoder, folder / "encoder", threads))
+        encoder = Remembering(open_encoder(manifest.encoder, folder / "encoder", threads, blas=1))
         opened = Index.load(folder / "knowledge", encoder)
         if (folder / "classifier").is_dir():
             opened.classifier = TextClassifier(folder / "classifier", threads)
@@ -74,6 +75,7 @@ def open_parts(
             graphs=told.cuda_graph,
         )
 
+    one_blas_thread()
     with ThreadPoolExecutor(3, "opening") as pool:
         written, found, read = pool.submit(generator), pool.submit(index), pool.submit(reranker)
         guards = load_guards(config)
