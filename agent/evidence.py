@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from .claims import WEEKDAYS, Claim, Kind, bare, find_claims, plain
 from .clauses import sentences
@@ -17,6 +17,9 @@ from .sentence import Sentence, Stated
 from .types import Entry
 
 __all__ = ["Evidence", "sources_of"]
+
+_KEPT = 256
+"""Sources that stay read: customers ask for the same entries again and again."""
 
 
 def sources_of(entries: Iterable[Entry]) -> list[str]:
@@ -32,8 +35,8 @@ class Evidence:
 
     @classmethod
     def of(cls, sources: Sequence[str]) -> "Evidence":
-        """Read the sources."""
-        return cls(tuple(plain(text) for text in sources))
+        """Read the sources; what was read of late is known still."""
+        return _read(tuple(sources))
 
     @cached_property
     def sentences(self) -> list[Sentence]:
@@ -196,6 +199,11 @@ class Evidence:
         hour = {f"{number}:00"} if number.isdigit() else set()
         hour |= {f"{int(number) + 12}:00"} if number.isdigit() and int(number) < 12 else set()
         return number in self._numbers or bool(hour & self.keys)
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(sources: tuple[str, ...]) -> Evidence:
+    return Evidence(tuple(plain(text) for text in sources))
 
 
 def _part_of(link: str, squeezed: str) -> bool:

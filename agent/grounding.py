@@ -95,6 +95,7 @@ class StreamGuard:
         self._text = ""
         self._released = 0
         self._judged = 0
+        self._seen, self._safe = -1, 0
         self.failed: tuple[str, ...] = ()
 
     def feed(self, text: str) -> str:
@@ -148,11 +149,12 @@ class StreamGuard:
         end = max(text.rfind(" "), text.rfind("\n"))
         if end < 0:
             return 0
-        start = _start(text[:end])
-        sentence = text[start:end]
-        if self._suspicious(sentence):
-            return start
-        return start + _closed(sentence)
+        if end != self._seen:  # the same words were looked at before
+            start = _start(text[:end])
+            sentence = text[start:end]
+            self._safe = start + (0 if self._suspicious(sentence) else _closed(sentence))
+            self._seen = end
+        return self._safe
 
     def _suspicious(self, sentence: str) -> bool:
         reading = Reading(Sentence(plain(sentence)), self._evidence, {}, self._asked)

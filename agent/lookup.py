@@ -8,7 +8,7 @@ one step, so the answer is the same. Knows nothing of models.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Guess", "Lookup", "Pace"]
+__all__ = ["FIRST", "Guess", "Lookup", "Pace"]
 
 LONGEST = 4
 """Tokens of the end of an answer that are looked up."""
@@ -18,6 +18,9 @@ MOST = 16
 
 OPENING = 0
 """What is matched at the beginning of an answer: nothing."""
+
+FIRST = 4
+"""Tokens guessed with the first one: each more keeps the first word waiting."""
 
 _RATIO = 0.1
 _START = (0.6, 0.4, 0.7, 0.8, 0.9)

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from .types import Entry, Turn
 
@@ -71,7 +72,12 @@ def leaks(text: str) -> bool:
     """Whether a text holds marks of the template, or four words in a row of the system line."""
     if "<|" in text:
         return True
-    system = re.findall(r"\w+", re.sub(r"<\|.*?\|>(?:system|user)?", " ", _SYSTEM).lower())
     said = " ".join(re.findall(r"\w+", text.lower()))
-    runs = (" ".join(system[start : start + _LEAK]) for start in range(len(system) - _LEAK + 1))
-    return any(run in said for run in runs)
+    return any(run in said for run in _system_runs())
+
+
+@cache
+def _system_runs() -> tuple[str, ...]:
+    """Every few words in a row of the system line."""
+    words = re.findall(r"\w+", re.sub(r"<\|.*?\|>(?:system|user)?", " ", _SYSTEM).lower())
+    return tuple(" ".join(words[start : start + _LEAK]) for start in range(len(words) - _LEAK + 1))

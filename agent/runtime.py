@@ -19,7 +19,7 @@ from .batch import Feed, Request, Work, in_chunks
 from .blocks import Block, BlockStore, Rotary, block_key
 from .decoder import Decoder
 from .errors import ArtifactError
-from .lookup import MOST, Guess, Lookup, Pace
+from .lookup import FIRST, MOST, Guess, Lookup, Pace
 from .scheduler import Scheduler
 
 __all__ = ["Generator", "OnnxGenerator", "Step"]
@@ -206,7 +206,7 @@ class OnnxGenerator:
         same pass that takes them in."""
         written: list[int] = []
         fed, past = yield from self._reading(prompt, past)
-        guess = self._tried(lookup.opening(MOST))
+        guess = self._tried(lookup.opening(FIRST))
         while True:
             rows = yield Feed((*fed, *guess.tokens), past, reading=not written)
             past += len(fed)
