@@ -46,11 +46,12 @@ def saved(path: Path, size: tuple[float, float], into: Callable[[Any], None]) ->
 
 def bar_chart(axes: Any, rows: Sequence[Bar], title: str, room: float, *, named: bool) -> None:
     """Bars on axes of matplotlib, with `room` for what is told of them; `named` in the margin."""
-    names = [fill(row.name, 26) for row in rows]
+    names = [fill(row.name, 32) for row in rows]  # two lines at the most, which do not meet
     colors = [TONES[row.tone] for row in rows]
     drawn = axes.barh(names, [row.value for row in rows], color=colors)
     axes.bar_label(drawn, [row.told for row in rows], padding=3, fontsize=7)
     axes.invert_yaxis()
+    axes.tick_params("y", labelsize=8)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.margins(x=room)
