@@ -27,8 +27,8 @@ def available_cores(quota: Path = _QUOTA) -> int:
 def one_blas_thread() -> None:
     """Have numpy multiply in one thread from now on, in the whole process.
 
-    OpenBLAS's threads wait busily for more after a product, for some hundred million cycles: on two
-    cores the generator then shares them with a thread that does nothing, and a first word takes
-    twice as long. What a reply multiplies takes one thread less than a millisecond.
+    OpenBLAS's threads wait busily for a while after a product: on two cores the generator then
+    shares them with a thread that does nothing, and a first word took twice as long. Routing, which
+    is what multiplies, is no slower with one.
     """
     threadpool_limits(1, user_api="blas")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..agent.cores import available_cores
 from ..agent.encoder import onnxruntime_or_error
 from ..agent.errors import DeviceError
 
@@ -63,7 +64,7 @@ def machine() -> Machine:
     return Machine(
         processor=about.get("model name") or platform.processor() or platform.machine(),
         units=tuple(flag for flag in _FLAGS if flag in flags),
-        cores=_cores(),
+        cores=available_cores(),
         memory_mb=_memory_mb(),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
         system=platform.platform(),
@@ -130,10 +131,6 @@ def needs_cuda() -> None:
         raise DeviceError(
             f"--device cuda: this machine has {'; and '.join(missing)}; nothing was measured"
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpuinfo() -> dict[str, str]:
