@@ -36,6 +36,7 @@ from featherdesk.compress.subject import find_subject
 from featherdesk.compress.vocabulary import TrimVocabulary
 
 BASE = "int4, blocks of 32"
+HEALED = ", healed"
 _TOLD = (attrgetter("settings"), attrgetter("measured"))
 
 
@@ -91,7 +92,7 @@ def techniques() -> list[Technique]:
     ]
     for name, steps in cuts:
         rows.append(Technique(name, steps))
-        rows.append(Technique(f"{name}, healed", steps, heal=True))
+        rows.append(Technique(name + HEALED, steps, heal=True))
     return rows
 
 
@@ -125,7 +126,8 @@ def main(
     made = []
     for technique in chosen:
         say(f"== {technique.name}")
-        place = work / technique.name.replace(" ", "-").replace(":", "-").replace(",", "")
+        cut = technique.name.removesuffix(HEALED)  # what is healed begins with the same steps
+        place = work / cut.replace(" ", "-").replace(":", "-").replace(",", "")
         steps = list(technique.steps)
         if technique.heal:
             rounds = technique.export.precision == "int4"
