@@ -33,18 +33,20 @@ _APART = 2
 class Feed:
     """Tokens to be taken in behind `past` places: of a prompt (`reading`), or to be kept (`kept`).
 
-    A single token behind a prompt may be fed together with those of others.
+    A single token behind a prompt may be fed together with those of others. `last` of them need
+    logits, the last ones; 0 for all.
     """
 
     tokens: tuple[int, ...]
     past: int
     reading: bool = False
     kept: bool = False
+    last: int = 0
 
 
 Work = Generator[Feed, Logits, None]
-"""What a request does: gives feeds, and is sent the logits (tokens, vocabulary) of each. They
-stand only until the next feed."""
+"""What a request does: gives feeds, and is sent the logits (tokens that need them, vocabulary) of
+each. They stand only until the next feed."""
 
 
 def in_chunks(
@@ -56,7 +58,7 @@ def in_chunks(
     """
     rest = tuple(ids)
     while company() > 1 and len(rest) > CHUNK:
-        yield Feed(rest[:CHUNK], past, reading=True, kept=kept)
+        yield Feed(rest[:CHUNK], past, reading=True, kept=kept, last=1)
         rest, past = rest[CHUNK:], past + CHUNK
     return rest, past
 
@@ -71,7 +73,7 @@ class Passes(Protocol):
     def reserve(self, rows: int, room: int) -> None: ...
     def release(self) -> None: ...
     def alone(
-        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False
+        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False, last: int = 0
     ) -> Logits: ...
     def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Logits: ...
     def staged(self, row: int) -> bool: ...
@@ -202,7 +204,9 @@ class Batch(Generic[T]):
         rows = self._passed(
             [request],
             len(feed.tokens),
-            lambda: self._passes.alone(request.row, feed.tokens, feed.past, kept=feed.kept),
+            lambda: self._passes.alone(
+                request.row, feed.tokens, feed.past, kept=feed.kept, last=feed.last
+            ),
             reading=feed.reading,
         )
         if rows is not None:

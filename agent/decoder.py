@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, DeviceError, GenerationError
-from .resources import out_of_memory
+from .resources import give_memory_back, out_of_memory
+from .wide import WIDE, sums_bytes, widened
 
 __all__ = ["Decoder"]
 
 Floats = NDArray[np.float32]
+_LAST = "logits_from"
+"""An input of wide graphs: from which token on there are logits, counted from the end. Other graphs
+compute them all."""
+
 _STEP = 256
 _LONGEST = 2048
 _KEPT = 32
@@ -71,7 +76,7 @@ class Decoder:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
         self._device, self._static = device, static
         self._mirrored = mirrored or device != "cpu"
-        self._session = self._open(folder / "model.onnx", threads)
+        self._session = self._open(folder, threads)
         types = {item.name: item.type for item in self._session.get_inputs()}
         self._names = frozenset(types)
         self._past = [name for name in types if name.startswith("past_key_values.")]
@@ -129,10 +134,13 @@ class Decoder:
         """How many rows there are."""
         return len(self._used)
 
-    def alone(self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False) -> Floats:
+    def alone(
+        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False, last: int = 0
+    ) -> Floats:
         """Take tokens in behind `past` places of a row; logits of shape (tokens, vocabulary).
 
-        They stand until the next pass. `kept`: what they leave is asked for with `read`.
+        They stand until the next pass. `kept`: what they leave is asked for with `read`. `last`:
+        so many of the tokens need logits, the last ones; 0 for all.
         """
         ids = np.array([tokens], np.int64)
         self._used[row] = past + len(tokens)
@@ -144,7 +152,7 @@ class Decoder:
             self._bind(binding, row, 1, host_past=True, host_present=kept)
             if not kept:
                 self._staged.discard(row)
-        return self._run(binding, ids, [past])
+        return self._run(binding, ids, [past], last or len(tokens))
 
     def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Floats:
         """One token, and the places before it, for each row from `first` on.
@@ -165,7 +173,7 @@ class Decoder:
         pasts = [past for _, past in filled]
         if self._static and not first:
             return self._replayed(ids, pasts)
-        return self._run(self._bound(first, len(feeds)), ids, pasts)
+        return self._run(self._bound(first, len(feeds)), ids, pasts, 1)
 
     def staged(self, row: int) -> bool:
         """Whether a row has yet to go over, with a pass of its own."""
@@ -203,23 +211,11 @@ class Decoder:
             self._used[row] = 0
         self._staged.discard(row)
 
-    def _open(self, path: Path, threads: int) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # its threads wait busily within a pass, and not behind it: others need the cores then
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if self._device == "cuda":
-            if "CUDAExecutionProvider" not in self._ort.get_available_providers():
-                raise DeviceError(
-                    "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
-                    "machine with an NVIDIA GPU, or leave --device at cpu"
-                )
-            told = {"enable_cuda_graph": "1"} if self._static else {}
-            providers.insert(0, ("CUDAExecutionProvider", told))
-        if not path.exists():
-            raise ArtifactError(f"{path} is missing")
+    def _open(self, folder: Path, threads: int) -> Any:
+        providers = self._providers()
+        path, given = self._graph(folder)
+        options = self._settings(threads)
+        options.add_external_initializers(list(given), list(given.values()))
         try:
             session = self._ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
@@ -227,12 +223,44 @@ class Decoder:
             if isinstance(error, MemoryError) or out_of_memory(RuntimeError(said)):
                 raise MemoryError(said) from None  # which tells nothing of the file
             raise ArtifactError(f"{path} cannot be opened ({said}); make it anew") from None
+        if given:
+            given.clear()
+            give_memory_back()
         if self._device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
             raise DeviceError(  # onnxruntime says nothing and takes the CPU
                 "onnxruntime could not open the GPU: see that `nvidia-smi` lists one, and that its "
                 "driver takes the CUDA that featherdesk[gpu] brings; or leave --device at cpu"
             )
         return session
+
+    def _settings(self, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # its threads wait busily within a pass, and not behind it: others need the cores then
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return options
+
+    def _providers(self) -> list[Any]:
+        if self._device != "cuda":
+            return ["CPUExecutionProvider"]
+        if "CUDAExecutionProvider" not in self._ort.get_available_providers():
+            raise DeviceError(
+                "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
+                "machine with an NVIDIA GPU, or leave --device at cpu"
+            )
+        told = {"enable_cuda_graph": "1"} if self._static else {}
+        return [("CUDAExecutionProvider", told), "CPUExecutionProvider"]
+
+    def _graph(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """The graph to open, and the weights that it is handed."""
+        path, wide = folder / "model.onnx", folder / WIDE
+        if not path.exists():
+            raise ArtifactError(f"{path} is missing")
+        if self._device != "cpu" or not wide.exists() or not sums_bytes():
+            return path, {}
+        make = self._ort.OrtValue.ortvalue_from_numpy
+        return wide, {name: make(value) for name, value in widened(folder)}
 
     def _make(self, rows: int, room: int) -> None:
         """Places, and in them what was there; memory counts from the first use on."""
@@ -284,21 +312,23 @@ class Decoder:
                 place = (here if host else there) + skipped
                 bind(named, "cpu" if host else self._device, 0, self._element, shape, place)
 
-    def _run(self, binding: Any, ids: NDArray[np.int64], pasts: Sequence[int]) -> Floats:
+    def _run(self, binding: Any, ids: NDArray[np.int64], pasts: Sequence[int], last: int) -> Floats:
+        """A pass; logits of the `last` tokens of every row."""
         width = max(pasts) + ids.shape[1]
-        for name, value in self._told(ids, pasts, width).items():
+        for name, value in self._told(ids, pasts, width, last).items():
             binding.bind_cpu_input(name, value)
-        count, words = ids.size, self._logits.shape[1]
+        made = last if _LAST in self._names else ids.shape[1]
+        count, words = len(ids) * made, self._logits.shape[1]
         out = self._logits[:count]
         if count > len(self._logits):
             out = np.empty((count, words), self._logits.dtype)
-        shape = (*ids.shape, words)
+        shape = (len(ids), made, words)
         binding.bind_output("logits", "cpu", 0, self._logits_element, shape, out.ctypes.data)
         self._session.run_with_iobinding(binding, self._options(-1))
-        return self._floats(out)
+        return self._floats(out[-last:] if len(ids) == 1 else out)
 
     def _told(
-        self, ids: NDArray[np.int64], pasts: Sequence[int], width: int
+        self, ids: NDArray[np.int64], pasts: Sequence[int], width: int, last: int
     ) -> dict[str, NDArray[np.int64]]:
         """What the graph is told beside keys and values."""
         before = np.array(pasts, np.int64)[:, None]
@@ -306,12 +336,13 @@ class Decoder:
             "input_ids": ids,
             "attention_mask": (np.arange(width) < before + ids.shape[1]).astype(np.int64),
             "position_ids": before + np.arange(ids.shape[1]),
+            _LAST: np.array([-last], np.int64),
         }
         return {name: value for name, value in told.items() if name in self._names}
 
     def _replayed(self, ids: NDArray[np.int64], pasts: Sequence[int]) -> Floats:
         """A pass of one token for each of the first rows, with the same addresses every time."""
-        told = self._told(ids, pasts, self._room)
+        told = self._told(ids, pasts, self._room, 1)
         frozen = self._frozen.get(len(ids))
         if frozen is None:
             frozen = self._frozen[len(ids)] = self._freeze(told, len(ids))

@@ -67,6 +67,8 @@ class Draft:
         try:
             for step in steps:
                 self.tokens.append(step.token)
+                if step.more:  # what came at once is looked at once
+                    continue
                 self.raw = generator.decode(self.tokens)
                 self.refused = self.raw.startswith(REFUSAL)
                 self.failed = leaks(self.raw)

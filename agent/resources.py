@@ -1,8 +1,12 @@
-"""Whether memory or disk ran out, of which each library has words of its own. Imports none."""
+"""Memory and disk: whether they ran out, of which each library has words of its own (it imports
+none), and memory that was freed goes back to the machine.
+"""
 
+import ctypes
 import errno
+from contextlib import suppress
 
-__all__ = ["out_of_memory", "out_of_space"]
+__all__ = ["give_memory_back", "out_of_memory", "out_of_space"]
 
 _SAID = (
     "not enough memory",
@@ -26,3 +30,9 @@ def out_of_space(error: BaseException) -> bool:
     """The disk, the user's share of it, or the size a file may have."""
     full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     return isinstance(error, OSError) and error.errno in full
+
+
+def give_memory_back() -> None:
+    """Have glibc return what was freed; elsewhere nothing is done."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -30,9 +30,10 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One greedy token."""
+    """One greedy token; `more`: others of the same pass follow at once."""
 
     token: int
+    more: bool = False
 
 
 class Generator(Protocol):
@@ -139,7 +140,7 @@ class OnnxGenerator:
         def work(request: Request[Logits]) -> Work:
             past = yield from self._placed(request, ids, blocks)
             rest, past = yield from self._reading(ids[past:], past)
-            rows = yield Feed(rest, past, reading=True)
+            rows = yield Feed(rest, past, reading=True, last=1)
             request.put(np.asarray(_softmax(rows[-1])[list(tokens)], np.float32))
 
         return self._one(work, len(ids))
@@ -208,10 +209,11 @@ class OnnxGenerator:
         fed, past = yield from self._reading(prompt, past)
         guess = self._tried(lookup.opening(FIRST))
         while True:
-            rows = yield Feed((*fed, *guess.tokens), past, reading=not written)
+            tokens, last = (*fed, *guess.tokens), 1 + len(guess.tokens)
+            rows = yield Feed(tokens, past, reading=not written, last=last)
             past += len(fed)
-            right = 0
-            for row in rows[len(fed) - 1 :]:
+            right, before = 0, len(written)
+            for row in rows:
                 token = int(row.argmax())
                 if veto is not None and not written:
                     token = _vetoed(row, *veto)
@@ -220,10 +222,12 @@ class OnnxGenerator:
                 ended = token in self._ends
                 if not ended:
                     written.append(token)
-                    request.put(Step(token))
                     ended = len(written) == max_tokens
                 if ended or not guessed:
                     break
+            fresh = written[before:]
+            for left, one in enumerate(fresh, 1 - len(fresh)):
+                request.put(Step(one, more=left < 0))
             self._pace.judged(guess, right)
             if ended:
                 return
@@ -271,7 +275,7 @@ class OnnxGenerator:
 
     def _read(self, request: Request[T], ids: Sequence[int]) -> Coroutine[Feed, Logits, Block]:
         rest, past = yield from self._reading(ids, 0, kept=True)
-        yield Feed(rest, past, reading=True, kept=True)
+        yield Feed(rest, past, reading=True, kept=True, last=1)
         return Block.of(*self._decoder.read(request.row, len(ids)))
 
 

@@ -67,6 +67,13 @@ class Material:
                 yield render((), question.text, question.history).question
                 yield question.target + END_OF_TURN
 
+    def wholes(self) -> Iterator[str]:
+        """Every prompt with its answer, as one text."""
+        for row in (*self.rows, *self.held):
+            for question in row.questions:
+                prompt = render(row.entries, question.text, question.history)
+                yield "".join(prompt.texts) + question.target + END_OF_TURN
+
 
 def shipped_material(count: int = 1200, seed: int = 7) -> Material:
     """Rows of the topics that ship with the package: what there is without a bot."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..agent.wide import unpacked
 from .precision import Quantization
 
 __all__ = ["Blocks", "blocks_of", "restored", "round_graph"]
@@ -110,20 +111,13 @@ def _pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 def restored(blocks: Blocks) -> NDArray[np.float32]:
     """The matrix (rows, columns) that the blocks stand for."""
-    levels = _unpack(blocks.packed, blocks.bits, blocks.size).astype(np.float32)
+    levels = unpacked(blocks.packed, blocks.bits, blocks.size).astype(np.float32)
     rows, count, _ = levels.shape
     zeros = np.full((rows, count), 2.0 ** (blocks.bits - 1), np.float32)
     if blocks.zeros is not None:
-        zeros = _unpack(blocks.zeros, blocks.bits, count).astype(np.float32)
+        zeros = unpacked(blocks.zeros, blocks.bits, count).astype(np.float32)
     found = (levels - zeros[..., None]) * blocks.scales[..., None]
     return np.asarray(found.reshape(rows, -1)[:, : blocks.columns], np.float32)
-
-
-def _unpack(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    if bits == 8:
-        return packed
-    halves = np.stack([packed & 15, packed >> 4], -1)
-    return np.asarray(halves.reshape(*packed.shape[:-1], -1)[..., :count])
 
 
 def round_graph(path: Path, plan: Quantization) -> None:
@@ -161,7 +155,7 @@ def round_graph(path: Path, plan: Quantization) -> None:
         save_as_external_data=True,
         all_tensors_to_one_file=True,
         location="model.onnx.data",
-        size_threshold=256,
+        size_threshold=32,
     )
 
 

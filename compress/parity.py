@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from ..agent.artifacts import place
 from ..agent.errors import CatalogError, FeatherdeskError
 from ..agent.runtime import OnnxGenerator
+from ..agent.wide import WIDE
 from .architecture import open_model
 from .graph import has_cuda
 from .nbits import blocks_of, restored
 from .precision import Quantization
 
-__all__ = ["PROMPTS", "Parity", "check_device", "compare", "judge"]
+__all__ = ["PROMPTS", "Parity", "check_device", "compare", "failures", "judge"]
 
 PROMPTS = (
     "Q: How long does delivery take?\nA: Delivery takes 3 to 5 working days and costs £4.95.\n",
@@ -140,7 +141,7 @@ def _float_activations(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         twin = Path(name)
         for path in folder.iterdir():
-            if path.name != "model.onnx":
+            if path.name not in {"model.onnx", WIDE}:
                 place(path, twin / path.name)
         model = onnx.load(folder / "model.onnx", load_external_data=False)
         for node in model.graph.node:
@@ -172,19 +173,24 @@ def judge(parity: Parity, plan: Quantization) -> None:
     Raises:
         FeatherdeskError: it is not.
     """
+    told = failures(parity, plan)
+    if told:
+        raise FeatherdeskError(
+            f"the exported {plan.precision} graph is not the {parity.reference}: "
+            f"{', '.join(told)}; nothing was written"
+        )
+
+
+def failures(parity: Parity, plan: Quantization) -> list[str]:
+    """What is out of bounds, each with its bound."""
     limits = allowed(plan)
     shares = ("agreement", "served", "kept")
     distances = ("largest", "mean")
     low = [name for name in shares if not getattr(parity, name) >= getattr(limits, name)]
     far = [name for name in distances if not getattr(parity, name) <= getattr(limits, name)]
-    if not low and not far:
-        return
     told = [f"{n} {getattr(parity, n):.1%} (at least {getattr(limits, n):.0%})" for n in low]
     told += [f"{n} distance {getattr(parity, n):.4f} (at most {getattr(limits, n)})" for n in far]
-    raise FeatherdeskError(
-        f"the exported {plan.precision} graph is not the {parity.reference}: {', '.join(told)}; "
-        "nothing was written"
-    )
+    return told
 
 
 def round_matrices(model: Any, plan: Quantization) -> None:

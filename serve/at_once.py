@@ -115,7 +115,7 @@ def _check(requests: Sequence[Request[int]]) -> None:
 def _reading(ids: Sequence[int], rows: int) -> Callable[[Request[int]], Work]:
     def work(request: Request[int]) -> Work:
         rest, past = yield from in_chunks(ids, 0, lambda: rows)
-        logits = yield Feed(rest, past, reading=True)
+        logits = yield Feed(rest, past, reading=True, last=1)
         request.put(int(logits[-1].argmax()))
 
     return work

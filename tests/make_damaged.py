@@ -24,7 +24,7 @@ Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def change_scales(generator: Path, layer: int, change: Change) -> None:
-    """Change the scales of every int4 matrix of one layer."""
+    """Change the scales of every int4 matrix of one layer, where they lie."""
     path = generator / "model.onnx"
     model = onnx.load(str(path), load_external_data=False)
     names = {
@@ -36,13 +36,16 @@ def change_scales(generator: Path, layer: int, change: Change) -> None:
         raise SystemExit(f"{path} has no int4 matrices in layer {layer}")
     for tensor in model.graph.initializer:
         if tensor.name in names:
-            inside = tensor.data_location != onnx.TensorProto.EXTERNAL
-            if not inside:
-                external_data_helper.load_external_data_for_tensor(tensor, str(generator))
-            fresh = change(np.array(numpy_helper.to_array(tensor)))
-            tensor.ClearField("external_data")
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            tensor.raw_data = fresh.astype(np.float32).tobytes()
+            if tensor.data_location != onnx.TensorProto.EXTERNAL:
+                fresh = change(np.array(numpy_helper.to_array(tensor)))
+                tensor.raw_data = fresh.astype(np.float32).tobytes()
+                continue
+            where = external_data_helper.ExternalDataInfo(tensor)
+            data = np.memmap(
+                generator / where.location, np.float32, "r+", where.offset, tuple(tensor.dims)
+            )
+            data[:] = change(np.array(data))
+            data.flush()
     path.write_bytes(model.SerializeToString())
 
 

@@ -59,13 +59,11 @@ class Profiled(Decoder):
 
     prefix = ""
 
-    def _open(self, path: Path, threads: int) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+    def _settings(self, threads: int) -> Any:
+        options = super()._settings(threads)
         options.enable_profiling = True
         options.profile_file_prefix = self.prefix
-        return self._ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return options
 
     def taken(self) -> Counter[str]:
         """Microseconds by kind of node."""

@@ -58,11 +58,12 @@ class Toy:
         self.held[to], self.held[row] = self.held[row], []
 
     def alone(
-        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False
+        self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False, last: int = 0
     ) -> NDArray[np.float32]:
         self._run("alone", len(tokens))
         self.held[row][past:] = tokens
-        return np.array([self._row(row, past + n + 1) for n in range(len(tokens))])
+        rows = range(len(tokens))[-last:]
+        return np.array([self._row(row, past + n + 1) for n in rows])
 
     def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> NDArray[np.float32]:
         self._run("together", sum(feed is not None for feed in feeds))

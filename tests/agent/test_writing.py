@@ -1,14 +1,18 @@
 """What the model writes: when its refusal counts, and how messages of several parts are written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import BusyError
+from featherdesk.agent.grounding import StreamGuard
+from featherdesk.agent.runtime import Step
 from featherdesk.agent.types import Author, Reply
 from featherdesk.agent.writing import refusal_threshold
+
+from ..conftest import Scripted
 
 PAY = "We accept Visa, Mastercard and PayPal."
 DELIVERY = "Standard delivery takes 3 to 5 working days and costs £4.95."
@@ -46,6 +50,33 @@ def test_what_mixes_entries_up_is_written_again_with_all_in_view(
     assert "".join(shown) == DELIVERY
     assert [bool(count) for count in model.read] == [True, False]
     assert reply.tokens > len(DELIVERY)
+
+
+@pytest.mark.parametrize("text", [DELIVERY, DELIVERY.replace("£4.95", "£6.95")])
+def test_what_comes_in_one_pass_is_looked_at_once(
+    agent_of: Made, mixing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    model = mixing(text, mixed=text)
+    one_by_one = _said(agent_of(model), "How long is delivery?")
+    fed: list[str] = []
+    feed = StreamGuard.feed
+
+    def counted(self: StreamGuard, told: str) -> str:
+        fed.append(told)
+        return feed(self, told)
+
+    def bursts(ids: Any, **told: Any) -> Iterator[Step]:
+        steps = list(Scripted(text).generate(ids, **told))
+        for place, step in enumerate(steps, 1):
+            yield replace(step, more=bool(place % 9) and place < len(steps))
+
+    monkeypatch.setattr(StreamGuard, "feed", counted)
+    monkeypatch.setattr(model, "generate", bursts)
+    shown, reply = _said(agent_of(model), "How long is delivery?")
+    assert (reply.text, reply.author) == (one_by_one[1].text, one_by_one[1].author)
+    assert "".join(shown) == "".join(one_by_one[0])
+    assert all(len(told) % 9 == 0 or told == text for told in fed)
+    assert 0 < len(fed) <= 2 * -(-len(text) // 9)
 
 
 def test_of_another_text_nothing_is_shown_behind_the_first_one(

@@ -137,14 +137,15 @@ def _change(folder: Path, wanted: str, change: Any) -> None:
 def test_scales_scrambled_in_one_matrix_are_an_error(
     precision: str, part: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = module._build
+    round_graph = module.round_graph
 
-    def scrambled(model: Path, out: Path, plan: Quantization, texts: Sequence[str]) -> None:
-        build(model, out, plan, texts)
+    def scrambled(graph: Path, plan: Quantization) -> None:
+        round_graph(graph, plan)
         shuffle = np.random.default_rng(3).permutation
-        _change(out, f"{part}.MatMul.weight.scales", lambda a: shuffle(a.ravel()).reshape(a.shape))
+        name = f"{part}.MatMul.weight.scales"
+        _change(graph.parent, name, lambda a: shuffle(a.ravel()).reshape(a.shape))
 
-    monkeypatch.setattr(module, "_build", scrambled)
+    monkeypatch.setattr(module, "round_graph", scrambled)
     with pytest.raises(FeatherdeskError, match=r"is not the rounded model.*nothing was written"):
         export(_spread(tiny, tmp_path / "m"), tmp_path / "g", Quantization(precision))
     assert not (tmp_path / "g").exists()

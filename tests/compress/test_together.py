@@ -148,6 +148,28 @@ def test_guesses_and_single_tokens_mix(exported: Path, stored: bool) -> None:
         assert at_once(works) == wanted
 
 
+def test_steps_say_which_others_came_with_them(exported: Path) -> None:
+    generator = OnnxGenerator(exported, 1)
+    wanted = says(generator, QUESTIONS[1])
+    generator._pace.accepted = [0.9] * 5
+    generator.scheduler._batch._timed = lambda *_: None
+    generator._pace.sums = [100.0, 400.0, 1.04, 2000.0, 4.2]  # as above
+    passes: list[int] = []
+    alone = generator._decoder.alone
+
+    def counted(*args: Any, **told: Any) -> Any:
+        passes.append(1)
+        return alone(*args, **told)
+
+    generator._decoder.alone = counted  # type: ignore[method-assign]
+    told = {"max_tokens": 20, "deadline": time.monotonic() + 600, "stopped": lambda: False}
+    steps = list(generator.generate(QUESTIONS[1], sources=[wanted], **told))
+    assert [step.token for step in steps] == wanted
+    assert len(passes) < len(steps)
+    assert sum(not step.more for step in steps) in (len(passes), len(passes) - 1)
+    assert not steps[-1].more
+
+
 def test_a_row_that_is_filled_on_the_host_goes_over(exported: Path) -> None:
     """What a GPU needs, on a CPU: rows with a copy on the host, addresses that stay."""
     plain = OnnxGenerator(exported, 1, store=BlockStore(10**8))

@@ -1,0 +1,92 @@
+"""Weights of a generator for many tokens at once: bytes by output channel, made of its int4 blocks.
+
+onnxruntime's int4 kernels unpack their weights anew for every few tokens; a product of bytes reads
+them as they are, where the processor sums products of bytes (VNNI). So a generator folder may hold
+a second graph, `wide.onnx`, over the same `model.onnx.data`; its weights are made here when it is
+opened. Knows nothing of sessions.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ArtifactError
+
+__all__ = ["TABLE", "WIDE", "restored_from", "sums_bytes", "unpacked", "widened"]
+
+WIDE = "wide.onnx"
+TABLE = "wide.json"
+_DATA = "model.onnx.data"
+_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
+_MOST = 127
+
+
+def sums_bytes() -> bool:
+    """Whether this processor has the instructions that make it pay."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return not _FLAGS.isdisjoint(told.split())
+
+
+def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and values of what `wide.onnx` lacks: `X/bytes` (inputs, outputs), `X/steps` (outputs).
+
+    Raises:
+        ArtifactError: the folder is damaged.
+    """
+    try:
+        table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
+        data = np.memmap(folder / _DATA, np.uint8, "r")
+        if data.size != table["of"]:
+            raise ValueError(f"{TABLE} belongs to another {_DATA}")
+        for told in table["matrices"]:
+            weight = restored_from(data, told)
+            taken = np.frombuffer(base64.b64decode(told["taken"]), np.int8).astype(np.int32)
+            levels, steps = _in_bytes(np.ldexp(weight, taken))
+            yield f"{told['name']}/bytes", np.ascontiguousarray(levels.T)
+            yield f"{told['name']}/steps", steps
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
+
+
+def _in_bytes(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A matrix (outputs, inputs) as bytes and a step an output; uses its memory."""
+    steps = np.maximum(np.abs(weight).max(1), np.float32(1e-12)) / np.float32(_MOST)
+    weight /= steps[:, None]
+    np.rint(weight, out=weight)
+    return weight.astype(np.int8), steps
+
+
+def restored_from(data: NDArray[np.uint8], told: dict[str, Any]) -> NDArray[np.float32]:
+    """A matrix (outputs, inputs) from its blocks, as MatMulNBits reads them."""
+
+    def part(name: str) -> NDArray[np.uint8]:
+        start, length = told[name]
+        return data[start : start + length]
+
+    rows, columns, size, bits = (told[name] for name in ("rows", "columns", "block", "bits"))
+    count = -(-columns // size)
+    levels = unpacked(part("blocks").reshape(rows, count, -1), bits, size).astype(np.float32)
+    zeros: Any = np.float32(2 ** (bits - 1))
+    if "zeros" in told:
+        zeros = unpacked(part("zeros").reshape(rows, -1), bits, count).astype(np.float32)[..., None]
+    levels -= zeros
+    levels *= part("scales").view(np.float32).reshape(rows, count, 1)
+    return levels.reshape(rows, -1)[:, :columns]
+
+
+def unpacked(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
+    """`count` values along the last axis: a byte each, or two int4 in one, the lower half first."""
+    if bits == 8:
+        return packed
+    halves = np.empty((*packed.shape, 2), np.uint8)
+    np.bitwise_and(packed, 15, out=halves[..., 0])
+    np.right_shift(packed, 4, out=halves[..., 1])
+    return halves.reshape(*packed.shape[:-1], -1)[..., :count]
