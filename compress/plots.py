@@ -25,6 +25,9 @@ _SHOWN = (
     "characters", "correct", "refused", "bleu", "rouge", "chrf", "perplexity", "joules",
 )  # fmt: skip
 
+_NAMED = 8
+"""Of more points than these only the front and the two that it is about are named."""
+
 
 def draw(run: RunReport, folder: Path) -> list[Path]:
     """Write steps.png, pareto.png, gate.png and damage.png, as far as there is something."""
@@ -62,11 +65,16 @@ def _pareto(run: RunReport, figure: Any) -> None:
     ):
         axes = figure.add_subplot(1, 2, place)
         points = pareto_points(run, known[key])
+        middle = sum(p.x for p in points) / len(points)
         stair = sorted((p.x, p.y) for p in points if p.front)
         axes.step(*zip(*stair, strict=True), where="post", color=GREEN, linestyle="--", alpha=0.7)
         for point in points:
             axes.scatter(point.x, point.y, color=TONES[point.tone], s=60, zorder=3)
-            side, offset = ("right", (-5, 6)) if point.front else ("left", (7, -9))
+            if len(points) > _NAMED and point.tone == "plain" and not point.front:
+                continue
+            side, offset = ("left", (7, 5 if point.front else -9))
+            if point.front and point.x > middle:
+                side, offset = ("right", (-5, 6))
             axes.annotate(
                 point.name, (point.x, point.y), offset, textcoords="offset points",
                 ha=side, fontsize=8,
