@@ -24,7 +24,7 @@ from .steps import Done, Notify, Task, run_steps
 from .subject import Subject, find_subject
 from .trial import entries_of
 
-__all__ = ["Compressed", "bot_with", "compress", "finish", "places", "work_folder"]
+__all__ = ["Compressed", "bot_with", "compress", "finish", "places", "read_together", "work_folder"]
 
 PASSED = Verdict.PASSED.value
 
@@ -134,6 +134,12 @@ def bot_with(
             write_blocks(folder, told, manifest.writes, config.generation.stored_mb)
         fresh = replace(manifest, steps=tuple(steps), gate=None)
         return seal(folder, fresh)
+
+
+def read_together(bot: Path) -> None:
+    """Have a bot that was not judged yet read its entries together again, as its parent does."""
+    shutil.rmtree(bot / FOLDER, ignore_errors=True)
+    seal(bot, replace(Manifest.load(bot), blocks=False, gate=None))
 
 
 def _reads_apart(done: Sequence[Done], material: Material) -> bool:

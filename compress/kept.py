@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..agent.artifacts import sha256_of
+from ..agent.artifacts import Manifest, sha256_of
 from ..agent.cores import available_cores
 from . import measure
 from .corpora import load_topics
@@ -84,7 +84,8 @@ class Kept:
             _code(*_FIT),
             load_topics(),
         )
-        told = self._found("thresholds.json", key, find, "the thresholds were fitted already")
+        name = f"thresholds-{'one-by-one' if Manifest.load(bot).blocks else 'together'}.json"
+        told = self._found(name, key, find, "the thresholds were fitted already")
         store_thresholds(bot, told)
 
     def _found(self, name: str, key: str, find: Callable[[], Any], again: str) -> Any:

@@ -10,8 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ..agent.artifacts import Manifest
 from ..agent.catalog import catalog, local_folder
 from ..agent.cores import available_cores
 from ..agent.destination import PARITY
@@ -20,14 +23,14 @@ from ..agent.prefill import FOLDER
 from ..agent.swap import clear
 from ..agent.types import Entry
 from .answers import Answer, worst
-from .compression import Compressed, bot_with
+from .compression import Compressed, bot_with, read_together
 from .damage import GROUPS, damage_map
 from .export import ExportFast, Quantization, export
 from .gate import Judgement, run_gate, store
 from .kept import Kept
 from .material import shipped_material
 from .measure import answers_of, size_mb
-from .noninferiority import QUESTIONS
+from .noninferiority import QUESTIONS, Verdict
 from .recipe import Recipe
 from .report import Change, RunReport, Stage, change_of, write_report
 from .steps import Done, Notify, identity_of
@@ -37,7 +40,12 @@ __all__ = ["Proof", "prove"]
 
 PAIRS = 900
 """Of 300 pairs a loss is known to 2.6 points either way, of 900 to 1.5; 2 may be lost."""
+_TOGETHER = (
+    "with entries read one by one the gate says {verdict} ({why}): this bot reads them together, "
+    "as the one before does, and is judged once more"
+)
 Damage = dict[str, dict[str, dict[str, float]]]
+Judge = Callable[[], tuple[Judgement | None, Trial | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,9 @@ def prove(
     measured = dict(zip(folders, found[2:], strict=True))
     answers = {name: answers_of(one, rows) for name, one in measured.items()}
     before = answers_of(found[0], rows)
-    judgement, trial = _judged(done, recipe, work, whole, kept, tests, dev)
+    judge = partial(_judged, done, recipe, work, whole, kept, tests, dev)
+    judgement, trial, told = _as_it_reads(done, judge, notify)
+    notes += told
     run = RunReport(
         name=done.folder.name,
         model=str(done.subject.bot or done.subject.parent),
@@ -136,6 +146,28 @@ def _judged(
         bot=done.subject.bot,
     )
     return run_gate(parent, done.folder, trial, recipe.margins), trial
+
+
+def _loses(judgement: Judgement) -> bool:
+    """Whether a bot did not pass, and not for want of questions alone."""
+    most = judgement.margins.estimate
+    over = any(one.loss.estimate > most for one in judgement.measures if one.verdict != Verdict.PASSED)
+    return judgement.verdict is Verdict.REFUSED or (judgement.verdict != Verdict.PASSED and over)
+
+
+def _as_it_reads(done: Compressed, judge: Judge, notify: Notify) -> tuple[Any, Any, list[str]]:
+    """The judgement and the trial of a bot, and what became of it on the way: where it has learned
+    to read entries one by one and loses too much so, it reads them together, as the one before."""
+    judgement, trial = judge()
+    before = done.subject.bot
+    if judgement is None or before is None or not _loses(judgement):
+        return judgement, trial, []
+    if Manifest.load(before).blocks or not Manifest.load(done.folder).blocks:
+        return judgement, trial, []
+    told = _TOGETHER.format(verdict=judgement.verdict, why="; ".join(judgement.reasons))
+    notify(told)
+    read_together(done.folder)
+    return *judge(), [told]
 
 
 def _write_beside(folder: Path, run: RunReport) -> None:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from featherdesk.agent.artifacts import Manifest, seal, verify
@@ -17,12 +18,18 @@ from featherdesk.agent.prefill import FOLDER, budget_of
 from featherdesk.agent.prompt import contract_hash, render
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Author, Match, Reply, Route, RouteKind
-from featherdesk.compress.compression import _reads_apart, bot_with
+from featherdesk.compress.compression import Compressed, _reads_apart, bot_with
 from featherdesk.compress.dataset import Row
 from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.gate import Judgement
 from featherdesk.compress.material import Material
+from featherdesk.compress.measures import Measure, Rule
 from featherdesk.compress.model import merge
+from featherdesk.compress.noninferiority import Loss, Verdict
+from featherdesk.compress.proof import _as_it_reads
+from featherdesk.compress.recipe import Margins
 from featherdesk.compress.steps import Done
+from featherdesk.compress.subject import Subject
 from featherdesk.compress.trial import entries_of
 
 SYLLABLES = ("bo", "ka", "ti", "mu", "re", "so", "la")
@@ -163,6 +170,44 @@ def test_what_has_learned_it_reads_entries_one_by_one(bot: Path, tmp_path: Path)
     assert not (tmp_path / "whole" / FOLDER).exists()
     assert bot_with(together, bot / "generator", tmp_path / "healed", apart=True).blocks
     assert _kept(tmp_path / "healed")[0] == _kept(bot)[0]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lost", "blocks"),
+    [
+        (["passed"], 0.4, True),
+        (["undecided"], 0.4, True),  # for want of questions
+        (["undecided", "passed"], 1.01, False),
+        (["refused", "refused"], 3.0, False),
+    ],
+)
+def test_what_loses_too_much_one_by_one_is_judged_reading_together(
+    bot: Path, tmp_path: Path, verdicts: list[str], lost: float, blocks: bool
+) -> None:
+    before = shutil.copytree(bot, tmp_path / "before")
+    shutil.rmtree(before / FOLDER)
+    seal(before, replace(Manifest.load(before), blocks=False))
+    healed = tmp_path / "healed"
+    bot_with(before, bot / "generator", healed, apart=True)
+    subject = Subject(tmp_path, Material((), ()), before)
+    asked, told = [], list[str]()
+
+    def judge() -> Any:
+        asked.append(Manifest.load(healed).blocks)
+        verify(healed, Manifest.load(healed))
+        verdict = Verdict(verdicts[len(asked) - 1])
+        loss = Loss(100, 100, 0.5, 0.5, lost, lost - 2, lost + 2, 4, 1)
+        measure = Measure("correct_raw", Rule.BOUNDED, loss, verdict)
+        return Judgement(verdict, ("too much",), Margins(), "", (measure,)), None
+
+    done = Compressed(healed, subject, (), 1.0)
+    judgement, _, notes = _as_it_reads(done, judge, told.append)
+    assert judgement.verdict.value == verdicts[-1]
+    assert asked == [True, False][: len(verdicts)]
+    assert told == notes
+    assert [f"the gate says {verdicts[0]} (too much)" in note for note in notes] == asked[1:]
+    assert (healed / FOLDER).exists() is blocks
+    assert Agent.load(healed).reply("What costs the katin?").text
 
 
 def test_healing_teaches_it_where_a_third_of_its_rows_do() -> None:
