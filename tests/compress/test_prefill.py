@@ -205,7 +205,8 @@ def test_what_loses_too_much_one_by_one_is_judged_reading_together(
     assert judgement.verdict.value == verdicts[-1]
     assert asked == [True, False][: len(verdicts)]
     assert told == notes
-    assert [f"the gate says {verdicts[0]} (too much)" in note for note in notes] == asked[1:]
+    assert len(notes) == len(verdicts) - 1
+    assert all(f"the gate says {verdicts[0]} (too much)" in note for note in notes)
     assert (healed / FOLDER).exists() is blocks
     assert Agent.load(healed).reply("What costs the katin?").text
 
