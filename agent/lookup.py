@@ -19,7 +19,7 @@ MOST = 16
 OPENING = 0
 """What is matched at the beginning of an answer: nothing."""
 
-FIRST = 4
+FIRST = 2
 """Tokens guessed with the first one: each more keeps the first word waiting."""
 
 _RATIO = 0.1

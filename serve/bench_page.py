@@ -3,7 +3,7 @@
 Knows nothing of how anything was measured.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ..agent.charts import Bar, Interval, bars, intervals
 from ..agent.page import card, command, figure, head, paragraphs, pill, safe, table, wrapped
@@ -112,10 +112,11 @@ def _ratios(run: Outcome) -> str:
     for measure, title in _TITLES.items():
         rows = [one for one in run.ratios if one.measure == measure and one.all]
         bar = wanted(run).get(measure)
-        drawn = [_row(one, one.all, bar) for one in rows if one.all is not None]
+        values = [(one, one.stored or one.all) for one in rows]
+        drawn = [_row(one, value, bar) for one, value in values if value is not None]
         if drawn:
             chart = intervals(drawn, 1, "as fast", "times as fast")
-            parts.append(figure(chart + _equal(rows), title=title, kind="wide"))
+            parts.append(figure(chart + _parts(rows), title=title, kind="wide"))
     if not parts:
         return ""
     return (
@@ -134,11 +135,17 @@ def _row(one: Compared, value: Ratio, bar: float | None) -> Interval:
     return Interval(name, value.value, value.low, value.high, told, tone, bar)
 
 
-def _equal(rows: Iterable[Compared]) -> str:
-    items = "; ".join(
-        f"{one.ours} / {one.group} {told(one.equal)}" for one in rows if one.equal is not None
-    )
-    return f"<figcaption>Where the answers are equal: {safe(items)}.</figcaption>" if items else ""
+def _parts(rows: Sequence[Compared]) -> str:
+    """What else was compared than what is drawn."""
+    lines, parts = [], [("the answers are equal", "equal")]
+    if any(one.stored for one in rows):
+        lines.append("Drawn are the questions whose entries were all stored.")
+        parts += [("entries were read", "read"), ("all questions count", "all")]
+    for where, name in parts:
+        values = [(one, value) for one in rows if (value := getattr(one, name)) is not None]
+        items = "; ".join(f"{one.ours} / {one.group} {told(value)}" for one, value in values)
+        lines += [f"Where {where}: {safe(items)}."] if items else []
+    return f"<figcaption>{'<br>'.join(lines)}</figcaption>" if lines else ""
 
 
 def _charts(run: Outcome) -> str:

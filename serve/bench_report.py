@@ -138,6 +138,10 @@ def _ratios(run: Outcome) -> list[str]:
         lines.append(f"{one.measure}: {one.ours} is {told(one.all)} times as fast as {one.theirs}")
         if one.equal is not None:
             lines.append(f"  where the answers are equal: {told(one.equal)}")
+        if one.stored is not None:
+            lines.append(f"  where all entries were stored: {told(one.stored)}")
+        if one.read is not None:
+            lines.append(f"  where entries were read: {told(one.read)}")
     return lines
 
 

@@ -184,7 +184,13 @@ class Measurement:
         every, same = (
             compared(self.race, theirs, ours.name, measure, equal=equal) for equal in (False, True)
         )
-        return Compared(measure, ours.name, group, theirs, every, same)
+        if measure != "first":
+            return Compared(measure, ours.name, group, theirs, every, same)
+        looked = [one for one in self.race.of(RUNTIME) if one.hits or one.misses]
+        stored = {one.id for one in looked if not one.misses}
+        apart = (stored, {one.id for one in looked} - stored) if stored else ()
+        told = [compared(self.race, theirs, ours.name, measure, only=ids) for ids in apart]
+        return Compared(measure, ours.name, group, theirs, every, same, *told)
 
     def _answers(self) -> list[dict[str, Any]]:
         """Every answer's figures; whether its text is our runtime's, but no text."""

@@ -45,7 +45,9 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Compared:
     """How many times faster `ours` is than `theirs`, the fastest of its `group` by this measure:
-    over all questions, and over those that both answered with the same text."""
+    over all questions, and over those that both answered with the same text. Of first tokens also
+    over those whose entries our runtime found all stored (`stored`), and over the others (`read`).
+    """
 
     measure: str
     ours: str
@@ -53,6 +55,8 @@ class Compared:
     theirs: str
     all: Ratio | None
     equal: Ratio | None
+    stored: Ratio | None = None
+    read: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +159,11 @@ def _ratios(run: Outcome) -> list[Bar]:
     for one in run.ratios:
         if one.group != LLAMA or one.ours not in _OURS.get(one.measure, ()) or one.all is None:
             continue
-        value, bar = one.all, wanted(run).get(one.measure)
+        value, bar = one.stored or one.all, wanted(run).get(one.measure)
+        where = " (entries stored)" if one.stored else ""
         found.append(
             Bar(
-                f"{_NAMES[one.measure]}, {one.ours} against llama.cpp",
+                f"{_NAMES[one.measure]}{where}, {one.ours} against llama.cpp",
                 f"at least {bar:g} times as fast" if bar else "none: no entries were stored",
                 f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})",
                 _verdict(value, bar) if bar else "not judged",

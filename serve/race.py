@@ -5,7 +5,7 @@ cannot. Knows nothing of what a side is.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -271,18 +271,26 @@ def figures(side: Side, race: Race, texts: Mapping[str, str], about: str, open_s
 
 
 def compared(
-    race: Race, peer: str, ours: str, measure: str, *, equal: bool = False
+    race: Race,
+    peer: str,
+    ours: str,
+    measure: str,
+    *,
+    equal: bool = False,
+    only: Collection[str] | None = None,
 ) -> Ratio | None:
     """How many times the peer's `first` or `whole` is ours, or our rate the peer's (`decode`, and
     `behind` the first step).
 
-    With `equal` only questions count that both answered with the same text.
+    With `equal` only questions count that both answered with the same text, with `only` those.
     """
     theirs, own = ({one.id: one for one in race.of(name)} for name in (peer, ours))
     shared = [
         name
         for name in own
-        if name in theirs and (not equal or own[name].text == theirs[name].text)
+        if name in theirs
+        and (not equal or own[name].text == theirs[name].text)
+        and (only is None or name in only)
     ]
     if measure in RATES:
         rates = [

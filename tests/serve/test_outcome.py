@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from featherdesk.serve.bench_page import page
+from featherdesk.serve.bench_report import table
 from featherdesk.serve.crowd import Crowd, queue
 from featherdesk.serve.machine import Machine
 from featherdesk.serve.outcome import Compared, Crowds, Outcome, Start
@@ -53,6 +55,21 @@ def test_a_first_token_has_a_bar_where_entries_were_stored() -> None:
     stored = Figures(name="runtime", kind="ours", about="", **many, **more, **rest, **rates)  # type: ignore[arg-type]
     (bar,) = replace(RUN, ratios=(first,), sides=(stored,)).bars
     assert (bar.verdict, bar.bar) == ("met", "at least 6 times as fast")
+
+
+def test_a_first_token_is_judged_where_all_entries_were_stored() -> None:
+    every, stored, read = (Ratio(x, x, x, 100) for x in (5.0, 7.0, 2.0))
+    first = Compared("first", "runtime", "llama.cpp", "x", every, None, stored, read)
+    (bar,) = replace(RUN, ratios=(first,)).bars
+    assert bar.name == "first token (entries stored), runtime against llama.cpp"
+    assert bar.reached.startswith("7.00")
+    told = table(replace(RUN, ratios=(first,)))
+    assert "where all entries were stored: 7.00" in told
+    assert "where entries were read: 2.00" in told
+    drawn = page(replace(RUN, ratios=(first,)))
+    assert "Drawn are the questions whose entries were all stored." in drawn
+    assert "Where entries were read: runtime / llama.cpp 2.00" in drawn
+    assert "Where all questions count: runtime / llama.cpp 5.00" in drawn
 
 
 def test_the_whole_answer_of_a_compressed_bot_has_a_higher_bar() -> None:

@@ -83,6 +83,7 @@ def test_ratios_say_how_many_times_faster_we_are() -> None:
     race = _race([], says="no")
     race.run(PROMPTS)
     assert compared(race, "peer", "runtime", "whole", equal=True) is None
+    assert compared(race, "peer", "runtime", "whole", only=()) is None
     assert compared(race, "served", "runtime", "whole", equal=True) is not None
 
 
