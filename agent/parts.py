@@ -22,6 +22,10 @@ from .stages import BotConfig
 
 __all__ = ["Parts", "open_parts"]
 
+_SMALL = 1
+"""Threads that read a question: two take longer for so few tokens (1.7 ms and 2.0; with two
+entries 5.0 and 5.4), and other customers need the core."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -49,16 +53,16 @@ def open_parts(
     """
 
     def index() -> Index:
-        encoder = Remembering(open_encoder(manifest.encoder, folder / "encoder", threads, blas=1))
+        encoder = Remembering(open_encoder(manifest.encoder, folder / "encoder", _SMALL, blas=1))
         opened = Index.load(folder / "knowledge", encoder)
         if (folder / "classifier").is_dir():
-            opened.classifier = TextClassifier(folder / "classifier", threads)
+            opened.classifier = TextClassifier(folder / "classifier", _SMALL)
         return opened
 
     def reranker() -> CrossEncoder | None:
         if not manifest.reranker:
             return None
-        return CrossEncoder(folder / "reranker", threads, manifest.reranker)
+        return CrossEncoder(folder / "reranker", _SMALL, manifest.reranker)
 
     def generator() -> Generator | None:
         if not (generate and manifest.writes):
