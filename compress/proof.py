@@ -151,7 +151,9 @@ def _judged(
 def _loses(judgement: Judgement) -> bool:
     """Whether a bot did not pass, and not for want of questions alone."""
     most = judgement.margins.estimate
-    over = any(one.loss.estimate > most for one in judgement.measures if one.verdict != Verdict.PASSED)
+    over = any(
+        one.loss.estimate > most for one in judgement.measures if one.verdict != Verdict.PASSED
+    )
     return judgement.verdict is Verdict.REFUSED or (judgement.verdict != Verdict.PASSED and over)
 
 
