@@ -77,12 +77,11 @@ def prove(
     Raises:
         FeatherdeskError: something cannot be measured; see its message.
     """
-    plan = _plan(recipe)
     rows = done.subject.material.held or shipped_material(200).held
     notify("exporting what is compared")
     whole = _exported(done.subject.parent, work, Quantization(precision="fp32"))
     unpruned = _exported(done.subject.parent, work, Quantization())
-    folders, notes = _generators(done.steps, plan)
+    folders, notes = _generators(done.steps, _plan(recipe))
     kept = Kept(work, notify)
     generators = [whole, unpruned, *folders.values()]
     found = kept.compare(generators, rows, questions=questions, command=command)

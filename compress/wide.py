@@ -63,6 +63,8 @@ def write_wide(out: Path, texts: Sequence[str]) -> None:
         return
     norms = [node for node in graph.node if node.name in readers]
     largest = _largest(out, model, [norm.output[0] for norm in norms], texts)
+    if not largest:
+        return
     data = np.memmap(out / "model.onnx.data", np.uint8, "r")
     table, made = [], dict[str, list[Any]]()
     for norm, most in zip(norms, largest, strict=True):
@@ -105,7 +107,8 @@ def _blocks(node: Any, weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def _largest(out: Path, model: Any, names: Sequence[str], texts: Sequence[str]) -> list[Floats]:
-    """The largest value by channel of each of the graph's values `names`."""
+    """The largest value by channel of each of the graph's values `names`; none where no text can
+    be read: parity tells of a tokenizer that is another model's."""
     import onnxruntime
     from onnx import ModelProto, TensorProto, helper
     from tokenizers import Tokenizer
@@ -126,7 +129,7 @@ def _largest(out: Path, model: Any, names: Sequence[str], texts: Sequence[str]) 
     found: list[Floats] = []
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False).ids[:_LENGTH]
-        if not ids:
+        if not ids or max(ids) >= config["vocab_size"]:
             continue
         values = session.run(list(names), _feeds(session, ids, shape))
         most = [np.abs(value).max((0, 1)) for value in values]

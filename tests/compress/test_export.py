@@ -373,10 +373,11 @@ def test_a_model_that_names_no_end_is_refused(tiny: Path, tmp_path: Path) -> Non
         export(tmp_path / "m", tmp_path / "g", Quantization("fp32"))
 
 
-def test_another_models_tokenizer_is_an_error(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_another_models_tokenizer_is_an_error(precision: str, tiny: Path, tmp_path: Path) -> None:
     model = kin("llama", tiny, tmp_path / "m", vocab_size=100)
     with pytest.raises(CatalogError, match="tokens past the 100 rows of the model"):
-        export(model, tmp_path / "g", Quantization("fp32"))
+        export(model, tmp_path / "g", Quantization(precision))
     assert not (tmp_path / "g").exists()
 
 

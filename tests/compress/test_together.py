@@ -148,7 +148,9 @@ def test_guesses_and_single_tokens_mix(exported: Path, stored: bool) -> None:
         assert at_once(works) == wanted
 
 
-def test_steps_say_which_others_came_with_them(exported: Path) -> None:
+def test_steps_say_which_others_came_with_them(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = OnnxGenerator(exported, 1)
     wanted = says(generator, QUESTIONS[1])
     generator._pace.accepted = [0.9] * 5
@@ -161,7 +163,7 @@ def test_steps_say_which_others_came_with_them(exported: Path) -> None:
         passes.append(1)
         return alone(*args, **told)
 
-    generator._decoder.alone = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(generator._decoder, "alone", counted)
     told = {"max_tokens": 20, "deadline": time.monotonic() + 600, "stopped": lambda: False}
     steps = list(generator.generate(QUESTIONS[1], sources=[wanted], **told))
     assert [step.token for step in steps] == wanted

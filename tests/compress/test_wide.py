@@ -156,6 +156,6 @@ def test_channels_that_are_large_by_themselves_do_not_coarsen_the_others() -> No
         return float(np.abs(got - rows @ matrix.T).mean() / np.abs(rows @ matrix.T).mean())
 
     exponents = wide._exponents(most, [matrix])
-    assert set(exponents[:2]) == {6, 7} or set(exponents[:2]) == {7}
+    assert all(6 <= exponent <= 7 for exponent in exponents[:2])
     assert abs(exponents[2:]).max() <= 1
     assert moved(exponents) < 0.02 < 0.2 < moved(np.zeros_like(exponents))
