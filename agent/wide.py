@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import ArtifactError
 
-__all__ = ["TABLE", "WIDE", "restored_from", "sums_bytes", "unpacked", "widened"]
+__all__ = ["TABLE", "WIDE", "dequantized", "restored_from", "sums_bytes", "widened"]
 
 WIDE = "wide.onnx"
 TABLE = "wide.json"
@@ -73,16 +73,35 @@ def restored_from(data: NDArray[np.uint8], told: dict[str, Any]) -> NDArray[np.f
 
     rows, columns, size, bits = (told[name] for name in ("rows", "columns", "block", "bits"))
     count = -(-columns // size)
-    levels = unpacked(part("blocks").reshape(rows, count, -1), bits, size).astype(np.float32)
-    zeros: Any = np.float32(2 ** (bits - 1))
-    if "zeros" in told:
-        zeros = unpacked(part("zeros").reshape(rows, -1), bits, count).astype(np.float32)[..., None]
-    levels -= zeros
-    levels *= part("scales").view(np.float32).reshape(rows, count, 1)
+    return dequantized(
+        part("blocks").reshape(rows, count, -1),
+        part("scales").view(np.float32).reshape(rows, count),
+        part("zeros").reshape(rows, -1) if "zeros" in told else None,
+        columns,
+        bits,
+    )
+
+
+def dequantized(
+    packed: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    zeros: NDArray[np.uint8] | None,
+    columns: int,
+    bits: int,
+) -> NDArray[np.float32]:
+    """The matrix (rows, columns) that blocks stand for: packed (rows, blocks, bytes), scales (rows,
+    blocks), zeros (rows, bytes) or None where the middle value stands for zero."""
+    rows, count, wide = packed.shape
+    levels = _unpacked(packed, bits, wide * 8 // bits).astype(np.float32)
+    middle: Any = np.float32(2 ** (bits - 1))
+    if zeros is not None:
+        middle = _unpacked(zeros, bits, count).astype(np.float32)[..., None]
+    levels -= middle
+    levels *= scales[..., None]
     return levels.reshape(rows, -1)[:, :columns]
 
 
-def unpacked(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
+def _unpacked(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
     """`count` values along the last axis: a byte each, or two int4 in one, the lower half first."""
     if bits == 8:
         return packed

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..agent.wide import unpacked
+from ..agent.wide import dequantized
 from .precision import Quantization
 
 __all__ = ["Blocks", "blocks_of", "restored", "round_graph"]
@@ -111,13 +111,8 @@ def _pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 def restored(blocks: Blocks) -> NDArray[np.float32]:
     """The matrix (rows, columns) that the blocks stand for."""
-    levels = unpacked(blocks.packed, blocks.bits, blocks.size).astype(np.float32)
-    rows, count, _ = levels.shape
-    zeros = np.full((rows, count), 2.0 ** (blocks.bits - 1), np.float32)
-    if blocks.zeros is not None:
-        zeros = unpacked(blocks.zeros, blocks.bits, count).astype(np.float32)
-    found = (levels - zeros[..., None]) * blocks.scales[..., None]
-    return np.asarray(found.reshape(rows, -1)[:, : blocks.columns], np.float32)
+    scales = np.asarray(blocks.scales, np.float32)
+    return dequantized(blocks.packed, scales, blocks.zeros, blocks.columns, blocks.bits)
 
 
 def round_graph(path: Path, plan: Quantization) -> None:
