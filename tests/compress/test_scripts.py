@@ -61,6 +61,28 @@ def test_bots_of_other_sizes_are_compared(script: Any, shop_bot: Path, tmp_path:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+def test_rewordings_are_held_against_their_questions(
+    script: Any, shop_bot: Path, tmp_path: Path
+) -> None:
+    module = script("measure_rewordings")
+    name, question, _ = SHOP[0]
+    rows = [
+        {"question": question, "entry_ids": [name], "kind": "plain"},
+        {"question": "do you sell flights to the moon", "out_of_scope": True, "kind": "far"},
+    ]
+    test = _lines(tmp_path / "test.jsonl", rows)
+    done = CliRunner().invoke(module.main, [str(shop_bot), str(test), "--count", "6"])
+    assert done.exception is None, done.output
+    told = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in told] == [
+        "| in scope, right entry first",
+        "| out of scope, refused",
+        "| - plain",
+    ]
+    assert told[0][1] == told[2][1] == "100.0 % of 1"
+    assert sum(int(row[2].removesuffix(" |").split()[-1]) for row in told[:2]) == 6
+
+
 def test_techniques_are_compared_in_a_table(
     script: Any, shop_bot: Path, roomy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
