@@ -1,4 +1,4 @@
-"""Weights of a generator for many tokens at once: bytes by output channel, made of its int4 blocks.
+"""Weights of a generator for many tokens at once: bytes by output channel or in long blocks.
 
 onnxruntime's int4 kernels unpack their weights anew for every few tokens; a product of bytes reads
 them as they are, where the processor sums products of bytes (VNNI). So a generator folder may hold
@@ -24,6 +24,7 @@ TABLE = "wide.json"
 _DATA = "model.onnx.data"
 _FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 _MOST = 127
+_MIDDLE = np.uint8(128)
 
 
 def sums_bytes() -> bool:
@@ -36,7 +37,8 @@ def sums_bytes() -> bool:
 
 
 def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Names and values of what `wide.onnx` lacks: `X/bytes` (inputs, outputs), `X/steps` (outputs).
+    """Names and values of what `wide.onnx` lacks: `X/bytes` (inputs, outputs) with `X/steps`
+    (outputs), and `X/blocks` (outputs, blocks, length) with `X/scales` (outputs, blocks).
 
     Raises:
         ArtifactError: the folder is damaged.
@@ -52,6 +54,12 @@ def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             levels, steps = _in_bytes(np.ldexp(weight, taken))
             yield f"{told['name']}/bytes", np.ascontiguousarray(levels.T)
             yield f"{told['name']}/steps", steps
+        for told in table.get("blocks", ()):
+            weight, size = restored_from(data, told), told["longer"]
+            levels, scales = _in_bytes(weight.reshape(-1, size))
+            shape = told["rows"], told["columns"] // size
+            yield f"{told['name']}/blocks", (levels.view(np.uint8) + _MIDDLE).reshape(*shape, size)
+            yield f"{told['name']}/scales", scales.reshape(shape)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
 

@@ -7,8 +7,9 @@ what other runtimes open.
 What a norm gives becomes bytes by a step that is fixed here, from the largest values that texts
 bring, so that the rows of a pass do not move each other. Channels that are large by themselves are
 taken over by the weights first (SmoothQuant, Xiao et al. 2023), by powers of two, which floats bear
-without rounding. The other matrices stay in int4 blocks: what `o_proj` and `down_proj` read would
-move their results three times as far.
+without rounding. `o_proj` and `down_proj` stay in blocks, for such steps would move their results
+three times as far: in longer blocks of eight bits, which need no unpacking; activations get a step
+a block and row.
 """
 
 import base64
@@ -35,6 +36,9 @@ by 1.5 % of their root mean square; with 0.65 by 1.8 %, with 1 by 1.7 %, with 0 
 
 _ROOM = 1.2
 """Values a little larger than those seen still fit."""
+
+_LONGER = (256, 128, 64)
+"""Blocks of eight bits: the first that the columns fill."""
 
 _MOST_EXPONENT = 15
 _LENGTH = 320
@@ -75,6 +79,12 @@ def write_wide(out: Path, texts: Sequence[str]) -> None:
         made |= _products(graph, own, step)
         taken = base64.b64encode(exponents.astype(np.int8).tobytes()).decode()
         table += [{"name": node.name, "taken": taken, **blocks[node.name]} for node in own]
+    others = [node for node in graph.node if blocks[node.name] and node.name not in made]
+    longer = [
+        {"name": node.name, "longer": size, **blocks[node.name]}
+        for node in others
+        if "lm_head" not in node.name and (size := _lengthen(node, blocks[node.name]))
+    ]
     nodes = [one for node in graph.node for one in made.get(node.name, [node])]
     _set(graph.node, _cut_head(graph, nodes))
     used = {name for node in graph.node for name in node.input}
@@ -83,8 +93,13 @@ def write_wide(out: Path, texts: Sequence[str]) -> None:
         rows, columns = told["rows"], told["columns"]
         graph.initializer.append(_given(f"{told['name']}/bytes", "INT8", (columns, rows), 1))
         graph.initializer.append(_given(f"{told['name']}/steps", "FLOAT", (rows,), 4))
+    for told in longer:
+        size, rows, count = told["longer"], told["rows"], told["columns"] // told["longer"]
+        graph.initializer.append(_given(f"{told['name']}/blocks", "UINT8", (rows, count, size), 1))
+        graph.initializer.append(_given(f"{told['name']}/scales", "FLOAT", (rows, count), 4))
     (out / WIDE).write_bytes(model.SerializeToString())
-    (out / TABLE).write_text(json.dumps({"of": data.size, "matrices": table}), encoding="utf-8")
+    told = {"of": data.size, "matrices": table, "blocks": longer}
+    (out / TABLE).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _blocks(node: Any, weights: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +210,17 @@ def _products(graph: Any, readers: Sequence[Any], step: float) -> dict[str, list
     read = [source, given, middle]
     made[readers[0].name].insert(0, helper.make_node("QuantizeLinear", read, [codes], name=codes))
     return made
+
+
+def _lengthen(node: Any, blocks: dict[str, Any]) -> int:
+    """Let a matrix read longer blocks of eight bits, handed over when the graph is opened; their
+    length, or 0 where its columns fill none."""
+    size = next((one for one in _LONGER if blocks["columns"] % one == 0), 0)
+    if size:
+        _set(node.input, [node.input[0], f"{node.name}/blocks", f"{node.name}/scales"])
+        for option in node.attribute:
+            option.i = {"bits": 8, "block_size": size}.get(option.name, option.i)
+    return size
 
 
 def _cut_head(graph: Any, nodes: list[Any]) -> list[Any]:

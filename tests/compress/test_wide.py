@@ -13,7 +13,14 @@ from featherdesk.agent import decoder as opening
 from featherdesk.agent.decoder import Decoder
 from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.runtime import OnnxGenerator
-from featherdesk.agent.wide import TABLE, WIDE, _in_bytes, sums_bytes
+from featherdesk.agent.wide import (
+    TABLE,
+    WIDE,
+    _in_bytes,
+    restored_from,
+    sums_bytes,
+    widened,
+)
 from featherdesk.compress import wide
 from featherdesk.compress.export import Quantization, export
 from numpy.typing import NDArray
@@ -138,7 +145,35 @@ def test_products_of_bytes_in_every_architecture(kind: str, tiny: Path, tmp_path
     graph = onnx.load(tmp_path / "g" / WIDE, load_external_data=False).graph
     made = [node.name for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert {name.split("/")[-2] for name in made} >= {"gate_proj", "up_proj"}
+    told = {node.name: {item.name: item.i for item in node.attribute} for node in graph.node}
+    down = next(options for name, options in told.items() if "down_proj" in name)
+    assert (down["bits"], down["K"] % down["block_size"]) == (8, 0)
     assert logits(tmp_path / "g", IDS, last=2).shape[0] == 2
+
+
+@pytest.mark.parametrize(("columns", "length"), [(1536, 256), (1408, 128), (576, 64), (72, 0)])
+def test_blocks_are_as_long_as_the_columns_fill(columns: int, length: int) -> None:
+    node = onnx.helper.make_node("MatMulNBits", ["x", "b", "s", "z"], ["y"], bits=4, block_size=32)
+    assert wide._lengthen(node, {"columns": columns}) == length
+    options = {item.name: item.i for item in node.attribute}
+    assert options == (
+        {"bits": 8, "block_size": length} if length else {"bits": 4, "block_size": 32}
+    )
+    assert len(node.input) == (3 if length else 4)
+
+
+def test_longer_blocks_hold_the_weights_of_the_shorter_ones(rounded: Path) -> None:
+    table = json.loads((rounded / TABLE).read_text())
+    data = np.memmap(rounded / "model.onnx.data", np.uint8, "r")
+    made = dict(widened(rounded))
+    assert len(table["blocks"]) > 0
+    for told in table["blocks"]:
+        weight = restored_from(data, told)
+        levels, scales = made[f"{told['name']}/blocks"], made[f"{told['name']}/scales"]
+        held = (levels.astype(np.float32) - 128) * scales[..., None]
+        assert held.shape[-1] == told["longer"]
+        off = np.abs(held.reshape(weight.shape) - weight)
+        assert off.max() <= 0.5001 * scales.max()
 
 
 def test_channels_that_are_large_by_themselves_do_not_coarsen_the_others() -> None:
