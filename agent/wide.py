@@ -56,8 +56,9 @@ def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"{told['name']}/steps", steps
         for told in table.get("blocks", ()):
             weight, size = restored_from(data, told), told["longer"]
-            levels, scales = _in_bytes(weight.reshape(-1, size))
-            shape = told["rows"], told["columns"] // size
+            filled = np.pad(weight, ((0, 0), (0, -told["columns"] % size)))
+            levels, scales = _in_bytes(filled.reshape(-1, size))
+            shape = told["rows"], filled.shape[1] // size
             yield f"{told['name']}/blocks", (levels.view(np.uint8) + _MIDDLE).reshape(*shape, size)
             yield f"{told['name']}/scales", scales.reshape(shape)
     except (OSError, ValueError, KeyError, TypeError) as error:
