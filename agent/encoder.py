@@ -6,6 +6,7 @@ USE: Universal Sentence Encoder multilingual v3 (Yang et al., arXiv 1907.04307),
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .errors import ArtifactError, MissingExtraError
+from .threads import side_by_side
 
 __all__ = [
     "ENGLISH",
@@ -137,9 +139,13 @@ class Paired:
         """Unit vectors, shape (len(texts), 896)."""
         latin = [place for place, text in enumerate(texts) if is_latin(text)]
         out = np.zeros((len(texts), self.dimensions), np.float32)
-        out[:, MiniLM.dimensions :] = self._multilingual.embed(texts)
+        calls = [partial(self._multilingual.embed, texts)]
         if latin:
-            out[latin, : MiniLM.dimensions] = 1.5 * self._english.embed([texts[p] for p in latin])
+            calls.append(partial(self._english.embed, [texts[place] for place in latin]))
+        told, *english = side_by_side(calls)
+        out[:, MiniLM.dimensions :] = told
+        for vectors in english:
+            out[latin, : MiniLM.dimensions] = 1.5 * vectors
         return _unit(out)
 
     def is_word(self, word: str) -> bool:

@@ -14,7 +14,7 @@ from .clauses import courteous, sentences
 from .evidence import Evidence, sources_of
 from .quantities import NUMBER_WORDS
 from .reading import Reading
-from .sentence import Sentence
+from .sentence import sentence_of
 
 __all__ = ["DOUBTFUL", "Judge", "StreamGuard", "claims", "missing", "sources_of", "unsupported"]
 
@@ -46,12 +46,12 @@ def unsupported(reply: str, sources: Sequence[str], question: str = "") -> tuple
 
 def missing(reply: str, evidence: Evidence, question: str = "") -> tuple[str, ...]:
     """As `unsupported`, with sources that are already read."""
-    asked = Sentence(plain(question))
+    asked = sentence_of(plain(question))
     found: list[str] = []
     for text in sentences(plain(reply)):
         if courteous(text):
             continue
-        reading = Reading(Sentence(text), evidence, {}, asked)
+        reading = Reading(sentence_of(text), evidence, {}, asked)
         found.extend(_named(claim, evidence) for claim in reading.unsupported())
         if reading.contrary(2) >= _CONTRARY:
             found.append(text)
@@ -90,7 +90,7 @@ class StreamGuard:
     ) -> None:
         self._evidence = Evidence.of(list(sources))
         self._question = question
-        self._asked = Sentence(plain(question))
+        self._asked = sentence_of(plain(question))
         self._judge = judge
         self._text = ""
         self._released = 0
@@ -134,7 +134,7 @@ class StreamGuard:
                 if self._doubts(sentence):
                     return (sentence,)
             self._judged = start
-            rest = Reading(Sentence(plain(text[start:])), self._evidence, {}, self._asked)
+            rest = Reading(sentence_of(plain(text[start:])), self._evidence, {}, self._asked)
             found = [_named(claim, self._evidence) for claim in rest.unsupported()]
         return tuple(found)
 
@@ -157,7 +157,7 @@ class StreamGuard:
         return self._safe
 
     def _suspicious(self, sentence: str) -> bool:
-        reading = Reading(Sentence(plain(sentence)), self._evidence, {}, self._asked)
+        reading = Reading(sentence_of(plain(sentence)), self._evidence, {}, self._asked)
         if reading.contrary() > 0.34:
             return True
         return self._judge is not None and any(

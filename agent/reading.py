@@ -86,6 +86,7 @@ class Reading:
     rarity: Mapping[str, float]
     question: Sentence
 
+    @cached_property
     def features(self) -> list[float]:
         """`SENTENCE`, in its order."""
         return [

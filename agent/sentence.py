@@ -6,14 +6,14 @@ Knows nothing of other sentences; see `evidence` and `reading`.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from .claims import Claim, Kind, find_claims
 from .clauses import Clause, clauses, without_yes
 from .lexical import stem
 from .lexicon import STOP
 
-__all__ = ["Sentence", "Stated", "Token"]
+__all__ = ["Sentence", "Stated", "Token", "sentence_of"]
 
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?|\d+|[一-鿿]")
 _BREAK = re.compile(r"[,;:()—–]|\b(?:and|but|or|while|whereas|plus|then)\b", re.IGNORECASE)
@@ -22,6 +22,8 @@ _DENIED = re.compile(
 )
 _WINDOW, _ACROSS = 8, 0.4
 _OTHER_BOUND = {"low": "high", "high": "low", "": ""}
+_KEPT = 256
+"""Sentences that stay read: a question and what is written to it are looked at again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,12 @@ class Sentence:
                 weight *= 1.0 if token.segment == here.segment else _ACROSS
                 around[token.text] = max(around.get(token.text, 0.0), weight)
         return around
+
+
+@lru_cache(_KEPT)
+def sentence_of(text: str) -> Sentence:
+    """A sentence of no source; what was read of late is known still."""
+    return Sentence(text)
 
 
 @dataclass(frozen=True, slots=True)

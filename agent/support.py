@@ -8,9 +8,9 @@ support.json; `compress/support.py` fits them. Knows nothing of models.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -21,7 +21,7 @@ from .clauses import courteous, sentences
 from .evidence import Evidence
 from .lexicon import meaning, rarity
 from .reading import SENTENCE, Reading
-from .sentence import Sentence
+from .sentence import Sentence, sentence_of
 
 __all__ = ["CUTS", "REPLY", "SENTENCE", "Layer", "Support", "load_support", "stepped"]
 
@@ -42,6 +42,7 @@ REPLY = (
 """What is measured of a reply; `worst` is how likely (0..1) its worst sentence is wrong."""
 
 _NOTHING = -9.0
+_KEPT = 64
 _ROLES = re.compile(r"(?:^|\s)(?:customer|agent|question|answer|user|[qa])\s*:", re.IGNORECASE)
 _WANTED: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), frozenset(wanted.split()))
@@ -89,7 +90,18 @@ class Support:
 
     def sentence_features(self, one: Sentence, evidence: Evidence, question: Sentence) -> Vector:
         """`SENTENCE`, shape (len(SENTENCE),)."""
-        return np.array(Reading(one, evidence, self.rarity, question).features())
+        return np.array(self._reading(one, evidence, question).features)
+
+    @cached_property
+    def _reading(self) -> Callable[[Sentence, Evidence, Sentence], Reading]:
+        """How a sentence reads; those of late are known still, for a reply is judged as it grows
+        and once more as a whole."""
+
+        @lru_cache(_KEPT)
+        def read(one: Sentence, evidence: Evidence, question: Sentence) -> Reading:
+            return Reading(one, evidence, self.rarity, question)
+
+        return read
 
     def reply_features(self, reply: str, evidence: Evidence, question: str = "") -> Vector:
         """`REPLY`, shape (len(REPLY),)."""
@@ -110,8 +122,8 @@ class Support:
 
     def read(self, reply: str, evidence: Evidence, question: str) -> tuple[float, Vector]:
         """The log-odds of the worst sentence, and `REPLY`."""
-        asked, text = Sentence(plain(question)), plain(reply)
-        told = [Sentence(piece) for piece in sentences(text) if not courteous(piece)]
+        asked, text = sentence_of(plain(question)), plain(reply)
+        told = [sentence_of(piece) for piece in sentences(text) if not courteous(piece)]
         odds = [self.sentence.odds(self.sentence_features(s, evidence, asked)) for s in told]
         worst = max(odds, default=_NOTHING)
         answered = self._answered(told, evidence, asked)
@@ -119,7 +131,7 @@ class Support:
 
     def sentence_odds(self, sentence: str, evidence: Evidence, question: str = "") -> float:
         """Log-odds that a finished sentence of a reply is wrong."""
-        asked, one = Sentence(plain(question)), Sentence(plain(sentence))
+        asked, one = sentence_of(plain(question)), sentence_of(plain(sentence))
         return self.sentence.odds(self.sentence_features(one, evidence, asked))
 
     def _answered(
@@ -135,7 +147,7 @@ class Support:
         ranked = [self._relevance(one, asked) for one in evidence.sentences]
         best = evidence.sentences[int(np.argmax(ranked))]
         lost = 1 - self._held(frozenset(best.said), words)
-        near = [Reading(one, evidence, self.rarity, asked).near for one in told]
+        near = [self._reading(one, evidence, asked).near for one in told]
         first = sum(one is not None and one.source > 0 for one in near) / len(near)
         said = words | frozenset(word for one in near if one for word in one.said)
         return [

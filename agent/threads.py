@@ -1,18 +1,38 @@
-"""Blocking work for async code: in a thread, and told to stop when nobody waits any more.
+"""Blocking work in threads: for async code, told to stop when nobody waits any more; and side by
+side, where cores are free.
 
 Knows nothing of what the work is.
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from typing import TypeVar
 
-__all__ = ["Stopped", "called", "iterated"]
+from .cores import available_cores
+
+__all__ = ["Stopped", "called", "iterated", "side_by_side"]
 
 T = TypeVar("T")
 Stopped = Callable[[], bool]
+
+
+def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What the calls return, in their order. Those that no thread has begun when the caller comes
+    to them it makes itself, so that nobody waits for a thread."""
+    others = [_pool().submit(call) for call in calls[1:]]
+    told = [call() for call in calls[:1]]
+    for call, other in zip(calls[1:], others, strict=True):
+        told.append(call() if other.cancel() else other.result())
+    return told
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(available_cores(), "beside")
 
 
 async def called(work: Callable[[Stopped], T]) -> T:

@@ -13,7 +13,7 @@ SOURCES = [
 
 def _read(text: str, question: str = "") -> dict[str, float]:
     reading = Reading(Sentence(text), Evidence.of(SOURCES), {}, Sentence(question))
-    return dict(zip(SENTENCE, reading.features(), strict=True))
+    return dict(zip(SENTENCE, reading.features, strict=True))
 
 
 def test_a_copied_sentence_differs_in_nothing() -> None:

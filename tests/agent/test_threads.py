@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from featherdesk.agent.cores import available_cores
 from featherdesk.agent.errors import BusyError
-from featherdesk.agent.threads import Stopped, iterated
+from featherdesk.agent.threads import Stopped, iterated, side_by_side
 
 
 def test_what_fails_behind_a_customer_who_left_is_not_logged_as_an_error() -> None:
@@ -49,3 +50,42 @@ def test_what_fails_while_somebody_waits_reaches_them() -> None:
 
     with pytest.raises(BusyError):
         asyncio.run(customer())
+
+
+def test_calls_side_by_side_run_at_once_and_answer_in_their_order() -> None:
+    met = threading.Barrier(2, timeout=30)
+
+    def here(name: str) -> str:
+        met.wait()
+        return name
+
+    assert side_by_side([lambda: here("a"), lambda: here("b")]) == ["a", "b"]
+    assert side_by_side([]) == []
+
+
+def test_where_every_thread_is_busy_the_caller_does_it_itself() -> None:
+    free, begun = threading.Event(), threading.Semaphore(0)
+
+    def busy() -> None:
+        begun.release()
+        free.wait(30)
+
+    workers = available_cores()
+    blocked = threading.Thread(
+        target=side_by_side, args=([begun.release, *[busy] * workers],), daemon=True
+    )
+    blocked.start()
+    for _ in range(1 + workers):
+        assert begun.acquire(timeout=30)
+    told = side_by_side([threading.get_ident] * 3)
+    free.set()
+    blocked.join(30)
+    assert told == [threading.get_ident()] * 3
+
+
+def test_what_fails_beside_is_told() -> None:
+    def fails() -> int:
+        raise ValueError("here")
+
+    with pytest.raises(ValueError, match="here"):
+        side_by_side([lambda: 1, fails])
