@@ -90,7 +90,6 @@ def main(model: str, block_size: str, prompts: int) -> None:
         "nearest": RTNWeightOnlyQuantConfig(),
         "GPTQ": GPTQWeightOnlyQuantConfig(),
         "GPTQ, mse": GPTQWeightOnlyQuantConfig(mse=True),
-        "GPTQ, actorder": GPTQWeightOnlyQuantConfig(actorder=True),
     }
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
