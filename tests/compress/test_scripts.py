@@ -83,6 +83,18 @@ def test_rewordings_are_held_against_their_questions(
     assert sum(int(row[2].removesuffix(" |").split()[-1]) for row in told[:2]) == 6
 
 
+def test_both_graphs_are_asked_in_turn(script: Any, shop_bot: Path) -> None:
+    module = script("measure_graphs")
+    done = CliRunner().invoke(module.main, [str(shop_bot), "--limit", "2"])
+    assert done.exception is None, done.output
+    first, second = (line.split(" | ") for line in done.stdout.splitlines()[-2:])
+    count = done.stdout.split()[0]
+    assert first[1].endswith("(1.00)")
+    assert first[3:] == [count, f"{count} |"]
+    assert second[0] == f"| second graph of {shop_bot.name}"
+    assert 0 <= int(second[3]) <= int(count)
+
+
 def test_techniques_are_compared_in_a_table(
     script: Any, shop_bot: Path, roomy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
