@@ -142,7 +142,9 @@ def _page(bot: "LiveBot") -> "FastAPI":  # type: ignore[name-defined] # noqa: F8
 
 def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # where the protocol is not told asyncio leaves Nagle's algorithm on: words would wait until the
+    # client acknowledges those before (40 ms on Linux)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

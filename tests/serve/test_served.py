@@ -1,7 +1,10 @@
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 from featherdesk.agent.errors import FeatherdeskError
+from featherdesk.serve.commands import _listener
 from featherdesk.serve.served import _environment, serving
 
 
@@ -24,3 +27,25 @@ def test_a_server_that_ends_at_its_start_says_why(tmp_path: Path) -> None:
     ):
         server.ready()
     assert server.process.poll() is not None
+
+
+def test_words_do_not_wait_until_those_before_are_acknowledged() -> None:
+    """asyncio switches Nagle's algorithm off only for sockets that say they are TCP."""
+
+    async def accepted() -> int:
+        found: asyncio.Queue[int] = asyncio.Queue()
+
+        def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            found.put_nowait(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = _listener("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        async with await asyncio.start_server(met, sock=listener):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            told = await asyncio.wait_for(found.get(), 30)
+            writer.close()
+        return told
+
+    assert asyncio.run(accepted()) != 0
