@@ -6,7 +6,6 @@ children?" leans on. Knows nothing of search or of thresholds.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,6 @@ from tokenizers import Tokenizer
 
 from .encoder import is_latin, open_session
 from .errors import ArtifactError
-from .threads import side_by_side
 
 __all__ = ["RERANKER", "CrossEncoder", "Reranker", "pair_ids"]
 
@@ -97,11 +95,17 @@ class CrossEncoder:
 
     def score(self, question: str, entries: Sequence[tuple[str, str]], before: str = "") -> Scores:
         """Log-odds that each (wording, answer) answers the question; shape (len(entries),)."""
+        if not entries:
+            return np.zeros(0)
         pairs = [pair_ids(self._tokenizer, question, w, a, before, SERVED) for w, a in entries]
-        return np.array(side_by_side([partial(self._one, *pair) for pair in pairs]), np.float64)
-
-    def _one(self, ids: list[int], kinds: list[int]) -> float:
-        """A pair alone: int8 activations have a step a run, which others would move."""
-        told = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": kinds}
-        states = self._session.run(None, {k: np.array([v], np.int64) for k, v in told.items()})[0]
-        return float(states[0].mean(0) @ self._head[:-1] + self._head[-1])
+        shape = (len(pairs), max(len(ids) for ids, _ in pairs))
+        ids, kinds, seen = (np.zeros(shape, np.int64) for _ in range(3))
+        for row, (tokens, segments) in enumerate(pairs):
+            ids[row, : len(tokens)] = tokens
+            kinds[row, : len(tokens)] = segments
+            seen[row, : len(tokens)] = 1
+        feed = {"input_ids": ids, "attention_mask": seen, "token_type_ids": kinds}
+        states = self._session.run(None, feed)[0]
+        weights = seen[:, :, None].astype(np.float32)
+        pooled = (states * weights).sum(1) / weights.sum(1)
+        return np.asarray(pooled @ self._head[:-1] + self._head[-1], np.float64)
