@@ -43,6 +43,7 @@ REPLY = (
 
 _NOTHING = -9.0
 _KEPT = 64
+"""Sentences, beside what they were held against, that stay read."""
 _ROLES = re.compile(r"(?:^|\s)(?:customer|agent|question|answer|user|[qa])\s*:", re.IGNORECASE)
 _WANTED: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), frozenset(wanted.split()))

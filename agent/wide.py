@@ -54,7 +54,7 @@ def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             levels, steps = _in_bytes(np.ldexp(weight, taken))
             yield f"{told['name']}/bytes", np.ascontiguousarray(levels.T)
             yield f"{told['name']}/steps", steps
-        for told in table.get("blocks", ()):
+        for told in table.get("blocks", ()):  # folders of an earlier recipe have none
             weight, size = restored_from(data, told), told["longer"]
             filled = np.pad(weight, ((0, 0), (0, -told["columns"] % size)))
             levels, scales = _in_bytes(filled.reshape(-1, size))

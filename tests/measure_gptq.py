@@ -10,7 +10,7 @@ whose row it prints first. Prints, for each half, how far logits lie from those 
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.graph import quiet
 from featherdesk.compress.material import shipped_material
 from featherdesk.compress.subject import find_subject
+from featherdesk.compress.wide import _feeds
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader
 from onnxruntime.quantization.matmul_nbits_quantizer import (
@@ -37,7 +38,7 @@ _HEAD = "/lm_head/MatMul"
 Feed = dict[str, NDArray[Any]]
 
 
-class Prompts(CalibrationDataReader):  # type: ignore[misc]
+class Prompts(CalibrationDataReader):
     """Feeds one after another, as the library asks for them."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
@@ -49,22 +50,6 @@ class Prompts(CalibrationDataReader):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self._feeds)
-
-
-def feed_of(session: Any, ids: Sequence[int], decoder: Mapping[str, Any]) -> Feed:
-    """What a graph of the builder takes for a prompt with nothing before it."""
-    told: Feed = {}
-    empty = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
-    for one in session.get_inputs():
-        if one.name.startswith("past"):
-            told[one.name] = np.zeros(empty, np.float32)
-        elif one.name == "input_ids":
-            told[one.name] = np.array([ids], np.int64)
-        elif one.name == "position_ids":
-            told[one.name] = np.arange(len(ids), dtype=np.int64)[None]
-        else:
-            told[one.name] = np.ones((1, len(ids)), np.int64)
-    return told
 
 
 def logits(path: Path, feeds: Sequence[Feed]) -> list[NDArray[np.float32]]:
@@ -100,7 +85,8 @@ def main(model: str, block_size: str, prompts: int) -> None:
         texts = islice(shipped_material(prompts).wholes(), prompts)
         config = json.loads((place / "whole" / "genai_config.json").read_text())
         decoder = config["model"]["decoder"]
-        feeds = [feed_of(session, tokenizer.encode(text).ids, decoder) for text in texts]
+        shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
+        feeds = [_feeds(session, tokenizer.encode(text).ids, shape) for text in texts]
         half = len(feeds) // 2
         whole = logits(graph, feeds)
         click.echo("| | calibrated on: distance | same token | others: distance | same token |")
