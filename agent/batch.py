@@ -1,14 +1,15 @@
 """Feeds several requests in one step: which go through the graph together, and which alone.
 
-onnxruntime's attention takes several rows only where each brings one token. So those that write
-share a pass; a prompt, or a token with guesses behind it, has a pass of its own. Knows nothing of
-queues, prompts, tokens that are chosen, or onnxruntime.
+Where the decoder has slots, a crowd shares every pass, whatever each of them brings. Elsewhere
+attention takes several rows only where each brings one token: those that write share a pass; a
+prompt, or a token with guesses behind it, has a pass of its own. Knows nothing of queues, prompts,
+tokens that are chosen, or onnxruntime.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -17,13 +18,18 @@ from numpy.typing import NDArray
 
 from .errors import GenerationError
 
-__all__ = ["CHUNK", "Batch", "Feed", "Passes", "Request", "Tally", "Work", "in_chunks"]
+__all__ = ["CHUNK", "CROWD", "Batch", "Feed", "Passes", "Request", "Tally", "Work", "in_chunks"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 Logits = NDArray[np.float32]
 
 CHUNK = 64
 """Tokens of prompts that are read in a step, so that who writes is not kept waiting."""
+
+CROWD = 3
+"""So many share a pass: two are read as fast one after the other, for slots that stand empty cost
+a little too."""
 
 _APART = 2
 """Rows between two that are fed together, at most: more are dearer than a pass of their own."""
@@ -70,12 +76,18 @@ class Passes(Protocol):
     def movable(self) -> bool: ...
     @property
     def rows(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    def prepare(self) -> None: ...
     def reserve(self, rows: int, room: int) -> None: ...
     def release(self) -> None: ...
     def alone(
         self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False, last: int = 0
     ) -> Logits: ...
     def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> Logits: ...
+    def several(
+        self, feeds: Mapping[int, tuple[Sequence[int], int, int]]
+    ) -> Mapping[int, Logits]: ...
     def staged(self, row: int) -> bool: ...
     def move(self, row: int, to: int) -> None: ...
     def clear(self, row: int) -> None: ...
@@ -156,20 +168,20 @@ class Batch(Generic[T]):
     def step(self, seated: Sequence[Request[T]]) -> None:
         """Everybody gets on, in this order: by one token, a guess, or a part of what it reads."""
         self._close_ranks(seated)
-        fed = [one for one in seated if one.feed and not one.ended]
-        single = [one for one in fed if self._shares(one)]
+        fed = _in_turn(seated)
+        if len(seated) >= CROWD:
+            self._passes.prepare()
+        single = [one for one, _ in fed if self._shares(one)]
+        slots = self._passes.slots
+        if slots and CROWD <= len(fed) > len(single):
+            for first in range(0, self._passes.rows, slots):
+                self._feed_several([told for told in fed if first <= told[0].row < first + slots])
+            return
         for group in _neighbours(single, self._passes.staged):
             self._feed_together(group)
-        left = CHUNK
-        for one in fed:
-            feed = one.feed
-            if one in single or feed is None:
-                continue
-            if feed.reading:
-                if left < CHUNK and len(feed.tokens) > left:
-                    continue
-                left -= len(feed.tokens)
-            self._feed_alone(one, feed)
+        for one, feed in fed:
+            if one not in single:
+                self._feed_alone(one, feed)
 
     def _close_ranks(self, seated: Sequence[Request[T]]) -> None:
         """Rows that were left are filled from the end, so that few are fed for nothing."""
@@ -200,6 +212,28 @@ class Batch(Generic[T]):
             for one in group:
                 self._resume(one, rows[one.row - first : one.row - first + 1])
 
+    def _feed_several(self, group: Sequence[tuple[Request[T], Feed]]) -> None:
+        if len(group) < CROWD:
+            for one, feed in group:
+                self._feed_alone(one, feed)
+            return
+        feeds = {
+            one.row: (feed.tokens, feed.past, feed.last or len(feed.tokens)) for one, feed in group
+        }
+        requests = [one for one, _ in group]
+        tokens = sum(len(feed.tokens) for _, feed in group)
+        reading = any(feed.reading for _, feed in group)
+        try:
+            rows = self._counted(
+                requests, tokens, lambda: self._passes.several(feeds), reading=reading
+            )
+        except Exception:  # noqa: BLE001 one of them spoils it: alone the others get on
+            for one, feed in group:
+                self._feed_alone(one, feed)
+            return
+        for one in requests:
+            self._resume(one, rows[one.row])
+
     def _feed_alone(self, request: Request[T], feed: Feed) -> None:
         rows = self._passed(
             [request],
@@ -221,13 +255,19 @@ class Batch(Generic[T]):
         reading: bool = False,
     ) -> Logits | None:
         """A pass for some requests; when it fails they get the error, each in its own thread."""
-        began = time.perf_counter()
         try:
-            rows = run()
+            return self._counted(requests, tokens, run, reading=reading)
         except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
             for one in requests:
                 one.fail(GenerationError(f"the generator failed: {error}"))
             return None
+
+    def _counted(
+        self, requests: Sequence[Request[T]], tokens: int, run: Callable[[], R], *, reading: bool
+    ) -> R:
+        """A pass, timed and taken into the tally."""
+        began = time.perf_counter()
+        rows = run()
         seconds = time.perf_counter() - began
         if not reading:
             self._timed(tokens, seconds)
@@ -249,6 +289,21 @@ class Batch(Generic[T]):
         if request.items or request.ended:
             with request.turn:
                 request.turn.notify()
+
+
+def _in_turn(seated: Sequence[Request[T]]) -> list[tuple[Request[T], Feed]]:
+    """Who is fed in this step: all that write, and of those that read as many as a chunk takes."""
+    fed, left = [], CHUNK
+    for one in seated:
+        feed = one.feed
+        if feed is None or one.ended:
+            continue
+        if feed.reading:
+            if left < CHUNK and len(feed.tokens) > left:
+                continue
+            left -= len(feed.tokens)
+        fed.append((one, feed))
+    return fed
 
 
 def _neighbours(

@@ -3,11 +3,14 @@
 Drives the graph of onnxruntime-genai's builder through plain onnxruntime with I/O binding. Past
 and present share one buffer a layer; a row of it is one request's, and a pass runs over one row or
 over neighbouring rows, each in place. onnxruntime's attention (GroupQueryAttention, 1.32) takes
-several rows only where each brings one token. Knows nothing of requests, prompts or sampling.
+several rows only where each brings one token; a graph with a node of it a row (`ragged.onnx`) takes
+as many as each brings. Knows nothing of requests, prompts or sampling.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import onnxruntime_or_error
-from .errors import ArtifactError, DeviceError, GenerationError
-from .resources import give_memory_back, out_of_memory
-from .wide import WIDE, sums_bytes, widened
+from .errors import ArtifactError, FeatherdeskError, GenerationError
+from .ragged import laid_out
+from .resources import mapped_apart
+from .sessions import Opener
+from .wide import SLOTS
 
 __all__ = ["Decoder"]
 
@@ -27,10 +32,13 @@ _LAST = "logits_from"
 """An input of wide graphs: from which token on there are logits, counted from the end. Other graphs
 compute them all."""
 
+_log = logging.getLogger(__name__)
+
 _STEP = 256
 _LONGEST = 2048
-_KEPT = 32
-"""Rows of logits whose memory is used again."""
+_KEPT = 144
+"""Rows of logits whose memory is used again: a crowd's with all their guesses. What is not used
+takes none."""
 _TYPES: dict[str, tuple[Any, Any]] = {  # what numpy holds, what onnxruntime is told
     "tensor(float)": (np.float32, np.float32),
     "tensor(float16)": (np.float16, np.float16),
@@ -76,7 +84,10 @@ class Decoder:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
         self._device, self._static = device, static
         self._mirrored = mirrored or device != "cpu"
-        self._session = self._open(folder, threads)
+        self._opener = Opener(folder, threads, device, captured=static)
+        self._session = self._opener.open()
+        self._ragged: Any = None
+        self._opening: threading.Thread | None = None
         types = {item.name: item.type for item in self._session.get_inputs()}
         self._names = frozenset(types)
         self._past = [name for name in types if name.startswith("past_key_values.")]
@@ -175,6 +186,38 @@ class Decoder:
             return self._replayed(ids, pasts)
         return self._run(self._bound(first, len(feeds)), ids, pasts, 1)
 
+    def prepare(self) -> None:
+        """Open the graph that `several` needs, in a thread of its own; once.
+
+        It packs the weights anew, so they lie in memory twice from then on.
+        """
+        if self._opening is None:
+            plain = not (self._mirrored or self._static)
+            target = self._open_ragged if plain else lambda: None
+            self._opening = threading.Thread(target=target, daemon=True)
+            self._opening.start()
+
+    @property
+    def slots(self) -> int:
+        """How many neighbouring rows `several` feeds in a pass; 0 where it cannot, or not yet."""
+        return SLOTS if self._ragged is not None else 0
+
+    def several(self, feeds: Mapping[int, tuple[Sequence[int], int, int]]) -> dict[int, Floats]:
+        """Tokens, the places before them and how many need logits, for rows of one group of slots.
+
+        Logits by row, of shape (those that need them, vocabulary). Rows of the group that are not
+        fed are fed a place that what comes next will overwrite.
+        """
+        first = min(feeds) // SLOTS * SLOTS
+        self.reserve(first + SLOTS, self._room)
+        rows = range(first, first + SLOTS)
+        filled = [feeds.get(row) or ((0,), min(self._used[row], self._room - 1), 0) for row in rows]
+        for row, (tokens, past, _) in feeds.items():
+            self._used[row] = past + len(tokens)
+        told, places = laid_out(filled)
+        made = self._fed(self._ragged, self._bound_slots(first), told, 1, places[-1].stop)
+        return {row: made[place] for row, place in zip(rows, places, strict=True) if row in feeds}
+
     def staged(self, row: int) -> bool:
         """Whether a row has yet to go over, with a pass of its own."""
         return row in self._staged
@@ -211,56 +254,12 @@ class Decoder:
             self._used[row] = 0
         self._staged.discard(row)
 
-    def _open(self, folder: Path, threads: int) -> Any:
-        providers = self._providers()
-        path, given = self._graph(folder)
-        options = self._settings(threads)
-        options.add_external_initializers(list(given), list(given.values()))
+    def _open_ragged(self) -> None:
         try:
-            session = self._ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
-            said = str(error).partition("\n")[0]
-            if isinstance(error, MemoryError) or out_of_memory(RuntimeError(said)):
-                raise MemoryError(said) from None  # which tells nothing of the file
-            raise ArtifactError(f"{path} cannot be opened ({said}); make it anew") from None
-        if given:
-            given.clear()
-            give_memory_back()
-        if self._device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-            raise DeviceError(  # onnxruntime says nothing and takes the CPU
-                "onnxruntime could not open the GPU: see that `nvidia-smi` lists one, and that its "
-                "driver takes the CUDA that featherdesk[gpu] brings; or leave --device at cpu"
-            )
-        return session
-
-    def _settings(self, threads: int) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # its threads wait busily within a pass, and not behind it: others need the cores then
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        return options
-
-    def _providers(self) -> list[Any]:
-        if self._device != "cuda":
-            return ["CPUExecutionProvider"]
-        if "CUDAExecutionProvider" not in self._ort.get_available_providers():
-            raise DeviceError(
-                "no CUDA here: install featherdesk[gpu] in place of featherdesk[cpu] on a "
-                "machine with an NVIDIA GPU, or leave --device at cpu"
-            )
-        told = {"enable_cuda_graph": "1"} if self._static else {}
-        return [("CUDAExecutionProvider", told), "CPUExecutionProvider"]
-
-    def _graph(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """The graph to open, and the weights that it is handed."""
-        path, wide = folder / "model.onnx", folder / WIDE
-        if not path.exists():
-            raise ArtifactError(f"{path} is missing")
-        if self._device != "cpu" or not wide.exists() or not sums_bytes():
-            return path, {}
-        make = self._ort.OrtValue.ortvalue_from_numpy
-        return wide, {name: make(value) for name, value in widened(folder)}
+            with mapped_apart():
+                self._ragged = self._opener.open_ragged()
+        except (FeatherdeskError, MemoryError) as error:
+            _log.warning("several customers share no pass: %s", error)
 
     def _make(self, rows: int, room: int) -> None:
         """Places, and in them what was there; memory counts from the first use on."""
@@ -312,20 +311,43 @@ class Decoder:
                 place = (here if host else there) + skipped
                 bind(named, "cpu" if host else self._device, 0, self._element, shape, place)
 
+    def _bound_slots(self, first: int) -> Any:
+        """A binding of a group of slots, made once; a row is a tensor of its own."""
+        known = self._bindings.get((first, 0))
+        if known is None:
+            known = self._bindings[first, 0] = self._ragged.io_binding()
+            shape = (1, self._heads, self._room, self._size)
+            for name in self._past:
+                for slot in range(SLOTS):
+                    place = self._arrays[name][first + slot].ctypes.data
+                    present = name.replace("past_key_values", "present")
+                    told = ("cpu", 0, self._element, shape, place)
+                    known.bind_input(f"{name}.{slot}", *told)
+                    known.bind_output(f"{present}.{slot}", *told)
+        return known
+
     def _run(self, binding: Any, ids: NDArray[np.int64], pasts: Sequence[int], last: int) -> Floats:
         """A pass; logits of the `last` tokens of every row."""
         width = max(pasts) + ids.shape[1]
-        for name, value in self._told(ids, pasts, width, last).items():
-            binding.bind_cpu_input(name, value)
         made = last if _LAST in self._names else ids.shape[1]
-        count, words = len(ids) * made, self._logits.shape[1]
+        told = self._told(ids, pasts, width, last)
+        out = self._fed(self._session, binding, told, len(ids), made)
+        return out[-last:] if len(ids) == 1 else out
+
+    def _fed(
+        self, session: Any, binding: Any, told: Mapping[str, Any], rows: int, made: int
+    ) -> Floats:
+        """A pass of a session; the logits that it makes, so many a row, one behind the other."""
+        for name, value in told.items():
+            binding.bind_cpu_input(name, value)
+        count, words = rows * made, self._logits.shape[1]
         out = self._logits[:count]
         if count > len(self._logits):
             out = np.empty((count, words), self._logits.dtype)
-        shape = (len(ids), made, words)
+        shape = (rows, made, words)
         binding.bind_output("logits", "cpu", 0, self._logits_element, shape, out.ctypes.data)
-        self._session.run_with_iobinding(binding, self._options(-1))
-        return self._floats(out[-last:] if len(ids) == 1 else out)
+        session.run_with_iobinding(binding, self._options(-1))
+        return self._floats(out)
 
     def _told(
         self, ids: NDArray[np.int64], pasts: Sequence[int], width: int, last: int

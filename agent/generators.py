@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Notify = Callable[[str], None]
-RECIPE = "6"
+RECIPE = "7"
 WEIGHTS = "adapter_model.safetensors"
 """In the folder of an adapter."""
 

@@ -83,19 +83,22 @@ class Pace:
         start = (y - slope * x) / n
         return min(1.0, max(0.01, slope / start)) if start > 0 else _RATIO
 
-    def most(self, matched: int, company: int = 1) -> int:
+    def most(self, matched: int, company: int = 1, *, shared: bool = False) -> int:
         """The number of guesses that writes the most tokens a second.
 
-        Who guesses has a step alone; who does not shares one with a `company` of texts, which costs
-        each but a part of it. In a crowd guesses do not pay.
+        A step with one token for each of a `company` of texts costs each but a part of it. With
+        guesses it does so too where steps are `shared`; elsewhere who guesses has a step alone, so
+        that in a crowd guesses do not pay.
         """
         share, ratio = min(0.99, self.accepted[matched]), self.ratio
-        told = 1 / (ratio + (1 - ratio) / max(1, company))
+        part = (1 - ratio) / max(1, company)
+        own = part if shared else 1 - ratio
+        told = 1 / (ratio + part)
         best, expected, power = 0, 1.0, 1.0
         for count in range(1, MOST + 1):
             power *= share
             expected += power
-            rate = expected / (1 + ratio * count)
+            rate = expected / (own + ratio * (1 + count))
             if rate > told:
                 best, told = count, rate
         return best

@@ -16,6 +16,7 @@ from .guards import Guard, load_guards
 from .index import Index
 from .prefill import open_store
 from .reranker import CrossEncoder
+from .resources import mapped_apart
 from .router import Router
 from .runtime import Generator, OnnxGenerator
 from .stages import BotConfig
@@ -80,7 +81,7 @@ def open_parts(
         )
 
     one_blas_thread()
-    with ThreadPoolExecutor(3, "opening") as pool:
+    with mapped_apart(), ThreadPoolExecutor(3, "opening") as pool:
         written, found, read = pool.submit(generator), pool.submit(index), pool.submit(reranker)
         guards = load_guards(config)
         calibration = Calibration.load(folder / "knowledge" / "calibration.json")

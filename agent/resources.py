@@ -4,9 +4,13 @@ none), and memory that was freed goes back to the machine.
 
 import ctypes
 import errno
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-__all__ = ["give_memory_back", "out_of_memory", "out_of_space"]
+__all__ = ["give_memory_back", "mapped_apart", "out_of_memory", "out_of_space"]
+
+_MAP_FROM = -3
+"""glibc's M_MMAP_THRESHOLD."""
 
 _SAID = (
     "not enough memory",
@@ -36,3 +40,19 @@ def give_memory_back() -> None:
     """Have glibc return what was freed; elsewhere nothing is done."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def mapped_apart() -> Iterator[None]:
+    """Have glibc map blocks from 128 KB on by themselves, for weights: what is freed among them
+    leaves no holes. Behind it those from 4 MB on; elsewhere nothing is done."""
+    _map_from(128 * 1024)
+    try:
+        yield
+    finally:
+        _map_from(4 * 1024 * 1024)
+
+
+def _map_from(size: int) -> None:
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_MAP_FROM, size)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .batch import Feed, Request, Work, in_chunks
+from .batch import CROWD, Feed, Request, Work, in_chunks
 from .blocks import Block, BlockStore, Rotary, block_key
 from .decoder import Decoder
 from .errors import ArtifactError
@@ -237,7 +237,8 @@ class OnnxGenerator:
     def _tried(self, guess: Guess) -> Guess:
         """As much of a guess as pays."""
         company = self.scheduler.company
-        most = self._pace.most(guess.matched, company)
+        shared = self._decoder.slots > 0 and company >= CROWD
+        most = self._pace.most(guess.matched, company, shared=shared)
         if guess.tokens and not most and company <= 1:
             self._pace.passed_over(guess.matched)
         return replace(guess, tokens=guess.tokens[:most])

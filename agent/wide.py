@@ -17,9 +17,22 @@ from numpy.typing import NDArray
 
 from .errors import ArtifactError
 
-__all__ = ["TABLE", "WIDE", "dequantized", "restored_from", "sums_bytes", "widened"]
+__all__ = [
+    "RAGGED",
+    "SLOTS",
+    "TABLE",
+    "WIDE",
+    "dequantized",
+    "restored_from",
+    "sums_bytes",
+    "widened",
+]
 
 WIDE = "wide.onnx"
+RAGGED = "ragged.onnx"
+"""The same for a ragged batch: one row of the tokens of several customers, `SLOTS` of them."""
+
+SLOTS = 8
 TABLE = "wide.json"
 _DATA = "model.onnx.data"
 _FLAGS = frozenset({"avx512_vnni", "avx_vnni"})

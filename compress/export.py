@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ..agent.destination import PARITY
 from ..agent.errors import ConfigError
-from ..agent.wide import TABLE, WIDE
+from ..agent.wide import RAGGED, TABLE, WIDE
 from .architecture import Shape, shape_of
 from .cache_scales import cache_scales
 from .damage import finer_layers
@@ -113,8 +113,8 @@ def _compared(model: Path, out: Path, plan: Quantization, prompts: Sequence[str]
     """The parity of a folder, whose second graph goes where a model does not bear it."""
     found = compare(model, out, plan, prompts)
     if (out / WIDE).exists() and failures(found, plan):
-        (out / WIDE).unlink()
-        (out / TABLE).unlink()
+        for name in (WIDE, TABLE, RAGGED):
+            (out / name).unlink(missing_ok=True)
         found = compare(model, out, plan, prompts)
     return found
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..agent.artifacts import place
 from ..agent.errors import CatalogError, FeatherdeskError
 from ..agent.runtime import OnnxGenerator
-from ..agent.wide import WIDE
+from ..agent.wide import RAGGED, WIDE
 from .architecture import open_model
 from .graph import has_cuda
 from .nbits import blocks_of, restored
@@ -141,7 +141,7 @@ def _float_activations(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         twin = Path(name)
         for path in folder.iterdir():
-            if path.name not in {"model.onnx", WIDE}:
+            if path.name not in {"model.onnx", WIDE, RAGGED}:
                 place(path, twin / path.name)
         model = onnx.load(folder / "model.onnx", load_external_data=False)
         for node in model.graph.node:

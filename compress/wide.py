@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..agent.wide import TABLE, WIDE, restored_from
+from .ragged import refill, write_ragged
 
 __all__ = ["write_wide"]
 
@@ -48,7 +49,8 @@ _END = 2**62
 
 
 def write_wide(out: Path, texts: Sequence[str]) -> None:
-    """Write `out/wide.onnx` and `out/wide.json` by what the norms give for `texts`.
+    """Write `out/wide.onnx` and `out/wide.json` by what the norms give for `texts`, and
+    `out/ragged.onnx` of the same weights.
 
     A graph in which no norm is read by rounded matrices alone gets none.
     """
@@ -86,9 +88,9 @@ def write_wide(out: Path, texts: Sequence[str]) -> None:
         if "lm_head" not in node.name and (told := blocks[node.name])
     ]
     nodes = [one for node in graph.node for one in made.get(node.name, [node])]
-    _set(graph.node, _cut_head(graph, nodes))
+    refill(graph.node, _cut_head(graph, nodes))
     used = {name for node in graph.node for name in node.input}
-    _set(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    refill(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
     for told in table:
         rows, columns = told["rows"], told["columns"]
         graph.initializer.append(_given(f"{told['name']}/bytes", "INT8", (columns, rows), 1))
@@ -100,6 +102,7 @@ def write_wide(out: Path, texts: Sequence[str]) -> None:
     (out / WIDE).write_bytes(model.SerializeToString())
     told = {"of": data.size, "matrices": table, "blocks": longer}
     (out / TABLE).write_text(json.dumps(told), encoding="utf-8")
+    write_ragged(out, model)
 
 
 def _blocks(node: Any, weights: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +219,7 @@ def _lengthen(node: Any, columns: int) -> int:
     """Let a matrix read longer blocks of eight bits, handed over when the graph is opened; returns
     their length, the fastest of those that the columns fill or nearly so."""
     size = max(_LONGER, key=lambda size: _LONGER[size] * columns / (-(-columns // size) * size))
-    _set(node.input, [node.input[0], f"{node.name}/blocks", f"{node.name}/scales"])
+    refill(node.input, [node.input[0], f"{node.name}/blocks", f"{node.name}/scales"])
     for option in node.attribute:
         option.i = {"bits": 8, "block_size": size}.get(option.name, option.i)
     return size
@@ -257,9 +260,3 @@ def _given(name: str, kind: str, dims: tuple[int, ...], size: int) -> Any:
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
     return tensor
-
-
-def _set(repeated: Any, values: Sequence[Any]) -> None:
-    kept = list(values)
-    del repeated[:]
-    repeated.extend(kept)

@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import click
-from featherdesk.agent import decoder
+from featherdesk.agent import sessions
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.errors import FeatherdeskError
 from featherdesk.agent.progress import track
@@ -30,7 +30,7 @@ Told = tuple[list[int], float, float]
 
 def opened(bot: Path, *, wide: bool) -> Generator:
     """The generator of a bot, by the graph that is asked for."""
-    with patch.object(decoder, "sums_bytes", lambda: wide):
+    with patch.object(sessions, "sums_bytes", lambda: wide):
         generator = Agent.load(bot).generator
     if generator is None:
         raise FeatherdeskError(f"{bot} has no generator")

@@ -78,3 +78,5 @@ def test_who_is_in_company_guesses_less() -> None:
         pace.timed(1 + n % 5, 0.0051 + 0.0017 * (1 + n % 5))  # a quarter more for each token
     assert pace.most(LONGEST, 1) >= pace.most(LONGEST, 2) > 0
     assert pace.most(LONGEST, 8) == 0
+    assert 0 < pace.most(LONGEST, 8, shared=True) < pace.most(LONGEST, 1)
+    assert pace.most(LONGEST, 1, shared=True) == pace.most(LONGEST, 1)

@@ -7,7 +7,7 @@ that a row that is mixed up, moved wrongly or fed out of order answers something
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,11 +30,13 @@ class Toy:
     """Passes over rows of tokens; `seen` tells what was fed in each."""
 
     movable: bool = True
+    slots: int = 0
     seen: list[tuple[str, int]] = field(default_factory=list)
     held: list[list[int]] = field(default_factory=list)
     fails: int = 0
     before: Callable[[], None] = lambda: None
     released: int = 0
+    prepared: int = 0
 
     @property
     def rows(self) -> int:
@@ -46,6 +48,9 @@ class Toy:
     def release(self) -> None:
         self.held = []
         self.released += 1
+
+    def prepare(self) -> None:
+        self.prepared += 1
 
     def staged(self, row: int) -> bool:
         return False
@@ -60,13 +65,13 @@ class Toy:
     def alone(
         self, row: int, tokens: Sequence[int], past: int, *, kept: bool = False, last: int = 0
     ) -> NDArray[np.float32]:
-        self._run("alone", len(tokens))
+        self._run("alone", *tokens)
         self.held[row][past:] = tokens
         rows = range(len(tokens))[-last:]
         return np.array([self._row(row, past + n + 1) for n in rows])
 
     def together(self, first: int, feeds: Sequence[tuple[int, int] | None]) -> NDArray[np.float32]:
-        self._run("together", sum(feed is not None for feed in feeds))
+        self._run("together", *(feed[0] for feed in feeds if feed is not None))
         out = np.zeros((len(feeds), WORDS), np.float32)
         for number, feed in enumerate(feeds):
             if feed is not None:
@@ -74,12 +79,26 @@ class Toy:
                 out[number] = self._row(first + number, len(self.held[first + number]))
         return out
 
-    def _run(self, what: str, count: int) -> None:
+    def several(
+        self, feeds: Mapping[int, tuple[Sequence[int], int, int]]
+    ) -> dict[int, NDArray[np.float32]]:
+        assert len({row // self.slots for row in feeds}) == 1
+        self._run("several", *(token for tokens, _, _ in feeds.values() for token in tokens))
+        out = {}
+        for row, (tokens, past, last) in feeds.items():
+            self.held[row][past:] = tokens
+            rows = range(len(tokens))[-last:]
+            out[row] = np.array([self._row(row, past + n + 1) for n in rows])
+        return out
+
+    def _run(self, what: str, *tokens: int) -> None:
         self.before()
+        if max(tokens) >= 10**6:
+            raise RuntimeError("no such token")
         if self.fails:
             self.fails -= 1
             raise RuntimeError("the card is gone")
-        self.seen.append((what, count))
+        self.seen.append((what, len(tokens)))
 
     def _row(self, row: int, count: int) -> NDArray[np.float32]:
         found: NDArray[np.float32] = np.eye(WORDS, dtype=np.float32)[_next(self.held[row][:count])]
@@ -171,9 +190,9 @@ def at_once(works: Sequence[Callable[[], list[int]]]) -> list[list[int] | Except
     return told
 
 
-@pytest.mark.parametrize("movable", [True, False])
-def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
-    toy = Toy(movable, before=lambda: time.sleep(0.0002))
+@pytest.mark.parametrize(("movable", "slots"), [(True, 0), (False, 0), (True, 3), (True, 8)])
+def test_a_crowd_gets_what_each_gets_alone(movable: bool, slots: int) -> None:
+    toy = Toy(movable, slots, before=lambda: time.sleep(0.0002))
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
     prompts = [(list(range(1, 2 + n % 5)), 1 + n % 7) for n in range(24)]
     told = at_once([partial(told_by, scheduler, p, c) for p, c in prompts])
@@ -184,8 +203,9 @@ def test_a_crowd_gets_what_each_gets_alone(movable: bool) -> None:
     assert scheduler.tally.rows == sum(c for _, c in prompts)
 
 
-def test_wrong_guesses_of_some_change_nothing() -> None:
-    toy = Toy(before=lambda: time.sleep(0.0002))
+@pytest.mark.parametrize("slots", [0, 8])
+def test_wrong_guesses_of_some_change_nothing(slots: int) -> None:
+    toy = Toy(slots=slots, before=lambda: time.sleep(0.0002))
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
 
     def one(number: int) -> list[int]:
@@ -219,6 +239,36 @@ def test_all_with_one_token_share_a_pass() -> None:
     assert told == [wanted([n], 9)[1:5] for n in range(3)]
     assert ("together", 3) in toy.seen
     assert [what for what, _ in toy.seen].count("alone") == 0
+
+
+def test_a_crowd_shares_a_pass_whatever_each_brings() -> None:
+    toy = Toy(slots=8)
+    scheduler: Scheduler[int] = Scheduler(toy, 3, 64)
+    writer = asked(scheduler, [1], 9)
+    next(writer), next(writer)
+    assert toy.prepared == 0
+    for n in (2, 3):  # they wait, and the writer's thread leads for all
+        scheduler._entered(guesses([n], 9, 4), 90, math.inf, lambda: False, "")
+    toy.seen.clear()
+    assert list(writer) == wanted([1], 9)[2:]
+    assert toy.prepared > 0
+    assert toy.seen[0] == ("several", 3)
+    assert {what for what, count in toy.seen if count > 3} == {"several"}
+
+
+def test_one_that_spoils_a_shared_pass_spoils_its_own_answer() -> None:
+    toy = Toy(slots=8)
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    running = [asked(scheduler, [n, n], 9) for n in (1, 2)]
+    for one in running:
+        next(one)
+
+    def spoils(request: Request[int]) -> Work:
+        yield Feed((1, 10**6), 0, reading=True)
+
+    spoiled = scheduler._entered(spoils, 90, math.inf, lambda: False, "")
+    assert [list(one) for one in running] == [wanted([n, n], 9)[1:] for n in (1, 2)]
+    assert "no such token" in str(spoiled.error)
 
 
 def test_a_place_that_is_left_is_filled_from_the_end() -> None:

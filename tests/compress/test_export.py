@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from featherdesk.agent import decoder
+from featherdesk.agent import sessions
 from featherdesk.agent.errors import CatalogError, ConfigError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import export as module
@@ -388,7 +388,7 @@ def test_onnxruntime_genai_says_what_our_runtime_says(
     """Of the graph that both open; test_wide.py holds our own against it."""
     import onnxruntime_genai as genai
 
-    monkeypatch.setattr(decoder, "sums_bytes", lambda: False)
+    monkeypatch.setattr(sessions, "sums_bytes", lambda: False)
 
     export(kin("llama", tiny, tmp_path / "m", tie_word_embeddings=False), tmp_path / "g", plan)
     generator = OnnxGenerator(tmp_path / "g", 1)

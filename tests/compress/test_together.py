@@ -1,5 +1,6 @@
 """Several texts written over one session: what each says is what it says alone."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from featherdesk.agent.blocks import BlockStore
 from featherdesk.agent.decoder import Decoder
 from featherdesk.agent.errors import ArtifactError, DeviceError, GenerationError
 from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.agent.wide import RAGGED, SLOTS
 
 RNG = np.random.default_rng(4)
 BLOCKS = [RNG.integers(10, 300, n).tolist() for n in (7, 30, 90)]
@@ -120,6 +122,79 @@ def test_rows_in_a_pass_do_not_see_each_other(exported: Path) -> None:
         assert np.abs(first[row] - wanted[row][0]).max() < 1e-4
     for place, row in enumerate((1, 7, 3)):
         assert np.abs(second[place] - wanted[row][1]).max() < 1e-4
+
+
+def shares(generator: OnnxGenerator) -> OnnxGenerator:
+    """The same, with passes that a crowd shares."""
+    generator._decoder.prepare()
+    assert generator._decoder._opening is not None
+    generator._decoder._opening.join()
+    return generator
+
+
+@pytest.fixture
+def shared(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A generator folder with a graph for ragged batches, wherever the tests run."""
+    monkeypatch.setattr("featherdesk.agent.sessions.sums_bytes", lambda: True)
+    if not (exported / RAGGED).exists():
+        pytest.skip("floats have none")
+    return exported
+
+
+@pytest.mark.parametrize("seats", [5, 8, 12])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_crowd_that_shares_passes_says_what_each_says_alone(
+    shared: Path, stored: bool, seats: int
+) -> None:
+    def opened() -> OnnxGenerator:
+        store = BlockStore(10**8) if stored else None
+        return OnnxGenerator(shared, 1, store=store, seats=seats)
+
+    alone = opened()
+    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(QUESTIONS)]
+    wanted = [says(alone, *one) for one in asked]
+    crowd = shares(opened())
+    assert crowd._decoder.slots == SLOTS
+    crowd._pace.accepted = [0.9] * 5
+    crowd.scheduler._batch._timed = lambda *_: None
+    crowd._pace.sums = [100.0, 400.0, 1.04, 2000.0, 4.2]  # a further token costs next to nothing
+    sources = [[wanted[0]], [], [wanted[2][:7] + [5] * 9], []] * 2
+    works = [partial(says, crowd, *one, sources=sources[n]) for n, one in enumerate(asked)]
+    for _ in range(3):
+        assert at_once(works) == wanted
+    assert crowd.scheduler.tally.rows > 2 * crowd.scheduler.tally.passes
+
+
+def test_slots_do_not_see_each_other(shared: Path) -> None:
+    decoder, other = Decoder(shared, 1), Decoder(shared, 1)
+    decoder.prepare()
+    for one in (decoder, other):
+        one.reserve(8, 64)
+    assert decoder._opening is not None
+    decoder._opening.join()
+    wanted = {row: other.alone(row, ids, 0).copy() for row, ids in enumerate(QUESTIONS)}
+    feeds = {row: (QUESTIONS[row], 0, len(QUESTIONS[row])) for row in (0, 3, 7)}
+    told = {row: rows.copy() for row, rows in decoder.several(feeds).items()}
+    later = decoder.several({row: (QUESTIONS[row], 0, 1) for row in (1, 2, 4, 5, 6)})
+    for row, rows in wanted.items():
+        got = told[row] if row in told else later[row]
+        assert np.abs(got - rows[-len(got) :]).max() < 1e-4
+    more = decoder.several({row: ([9, 8], len(QUESTIONS[row]), 2) for row in range(8)})
+    for row in range(8):
+        wanted_rows = other.alone(row, [9, 8], len(QUESTIONS[row]))
+        assert np.abs(more[row] - wanted_rows).max() < 1e-4
+
+
+def test_a_graph_for_crowds_that_is_damaged_is_told_and_left_out(
+    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(shared, tmp_path / "g")
+    (tmp_path / "g" / RAGGED).write_bytes(b"nothing")
+    generator = shares(OnnxGenerator(tmp_path / "g", 1))
+    assert generator._decoder.slots == 0
+    assert "ragged.onnx cannot be opened" in caplog.text
+    wanted = [says(generator, question) for question in QUESTIONS]
+    assert at_once([partial(says, generator, one) for one in QUESTIONS]) == wanted
 
 
 def test_rows_and_places_are_added_under_a_running_answer(exported: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from featherdesk.agent import decoder as opening
+from featherdesk.agent import sessions as opening
 from featherdesk.agent.decoder import Decoder
 from featherdesk.agent.errors import ArtifactError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.wide import (
+    SLOTS,
     TABLE,
     WIDE,
     _in_bytes,
@@ -149,6 +150,15 @@ def test_products_of_bytes_in_every_architecture(kind: str, tiny: Path, tmp_path
     down = next(options for name, options in told.items() if "down_proj" in name)
     assert (down["bits"], down["block_size"] >= 64) == (8, True)
     assert logits(tmp_path / "g", IDS, last=2).shape[0] == 2
+    decoder = Decoder(tmp_path / "g", 1)
+    decoder.prepare()
+    assert decoder._opening is not None
+    decoder._opening.join()
+    assert decoder.slots == SLOTS
+    decoder.reserve(SLOTS, len(IDS))
+    told = decoder.several({row: (IDS[row:], 0, 3) for row in (1, 4, 6)})
+    for row, rows in told.items():
+        assert np.abs(rows - logits(tmp_path / "g", IDS[row:], last=3)).max() < 1e-4
 
 
 @pytest.mark.parametrize(("columns", "length"), [(1536, 256), (1344, 256), (640, 128), (576, 64)])
