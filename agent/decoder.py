@@ -186,7 +186,7 @@ class Decoder:
             return self._replayed(ids, pasts)
         return self._run(self._bound(first, len(feeds)), ids, pasts, 1)
 
-    def prepare(self) -> None:
+    def prepare(self, *, wait: bool = False) -> None:
         """Open the graph that `several` needs, in a thread of its own; once.
 
         It packs the weights anew, so they lie in memory twice from then on.
@@ -196,6 +196,8 @@ class Decoder:
             target = self._open_ragged if plain else lambda: None
             self._opening = threading.Thread(target=target, daemon=True)
             self._opening.start()
+        if wait:
+            self._opening.join()
 
     @property
     def slots(self) -> int:

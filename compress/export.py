@@ -22,7 +22,7 @@ from .material import shipped_material
 from .measure import size_mb
 from .model import write_atomically
 from .nbits import round_graph
-from .parity import PROMPTS, Parity, check_device, compare, failures, judge
+from .parity import PROMPTS, Parity, check_crowd, check_device, compare, failures, judge
 from .precision import Precision, Quantization
 from .steps import Task
 from .wide import write_wide
@@ -116,6 +116,8 @@ def _compared(model: Path, out: Path, plan: Quantization, prompts: Sequence[str]
         for name in (WIDE, TABLE, RAGGED):
             (out / name).unlink(missing_ok=True)
         found = compare(model, out, plan, prompts)
+    if (out / RAGGED).exists():
+        check_crowd(out)
     return found
 
 

@@ -15,17 +15,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from ..agent.artifacts import place
+from ..agent.decoder import Decoder
 from ..agent.errors import CatalogError, FeatherdeskError
 from ..agent.runtime import OnnxGenerator
-from ..agent.wide import RAGGED, WIDE
+from ..agent.wide import RAGGED, SLOTS, WIDE
 from .architecture import open_model
 from .graph import has_cuda
 from .nbits import blocks_of, restored
 from .precision import Quantization
 
-__all__ = ["PROMPTS", "Parity", "check_device", "compare", "failures", "judge"]
+__all__ = ["PROMPTS", "Parity", "check_crowd", "check_device", "compare", "failures", "judge"]
 
 PROMPTS = (
     "Q: How long does delivery take?\nA: Delivery takes 3 to 5 working days and costs £4.95.\n",
@@ -84,6 +86,10 @@ _TOLERANCES = {
 }
 
 
+_CROWD = 1e-3
+"""A customer's logits among others and alone: sums in another order, 1e-5 of the default model."""
+
+
 def allowed(plan: Quantization) -> Tolerance:
     """What passes. Half floats, and keys and values in bytes, are further off than rounding is."""
     exact = _TOLERANCES[plan.precision]
@@ -131,6 +137,32 @@ def compare(model: Path, out: Path, plan: Quantization, prompts: Sequence[str] =
         kept=_agreement(whole, served),
         reference="rounded model" if plan.rounds else "model",
     )
+
+
+def check_crowd(out: Path) -> None:
+    """See that the graph for several customers tells each of them what it would be told alone.
+
+    Raises:
+        FeatherdeskError: it does not.
+    """
+    decoder = Decoder(out)
+    decoder.prepare(wait=True)
+    if not decoder.slots:  # this processor opens neither
+        return
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    prompts = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in PROMPTS]
+    texts = [prompts[slot % len(prompts)][slot:] for slot in range(SLOTS)]
+    decoder.reserve(SLOTS, max(map(len, texts)))
+    wanted = [decoder.alone(slot, ids, 0).copy() for slot, ids in enumerate(texts)]
+    for slot in range(SLOTS):
+        decoder.clear(slot)
+    told = decoder.several({slot: (ids, 0, len(ids)) for slot, ids in enumerate(texts)})
+    for slot, rows in enumerate(wanted):
+        if not np.abs(told[slot] - rows).max() <= _CROWD * rows.std():
+            raise FeatherdeskError(
+                f"the exported graph for several customers tells customer {slot + 1} something "
+                "else than the one for one does; nothing was written"
+            )
 
 
 @contextmanager

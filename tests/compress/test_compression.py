@@ -102,6 +102,16 @@ def _says(folder: Path, text: str) -> list[int]:
     return [step.token for step in steps]
 
 
+@pytest.mark.parametrize("kind", ["gemma3_text", "mistral", "qwen3", "smollm3"])
+def test_every_architecture_goes_through_to_a_generator(
+    kind: str, tiny: Path, recipe: Path, texts: Path, tmp_path: Path
+) -> None:
+    """llama and qwen2 go through below."""
+    model, out = kin(kind, tiny, tmp_path / "model", max_position_embeddings=4096), tmp_path / "out"
+    finish(compress(str(model), load_recipe(str(recipe)), out, calibration=texts), out)
+    assert len(_says(out, "Parcel 3 takes")) > 0
+
+
 def test_a_model_folder_becomes_a_generator_that_answers(
     tiny: Path, recipe: Path, texts: Path, tmp_path: Path
 ) -> None:

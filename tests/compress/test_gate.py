@@ -993,3 +993,14 @@ def test_the_gate_loads_no_torch() -> None:
     code = "import sys, featherdesk.compress.gate, featherdesk.compress.trial\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pairs_of_one_route_that_say_other_facts_are_refused(parent: Path, trial: Trial) -> None:
+    told = Judgement(Verdict.UNDECIDED, (), Margins(), "parent")
+    ours = replies_of(trial, good)
+    for pair in trial.fair[:15]:
+        if not pair.second.out_of_scope:
+            ours[Asked.of(pair.second)] = answered(pair.second, "The fee for it is £1.")
+    found = compare(told, parent, trial, replies_of(trial, good), ours)
+    assert named(found, "fairness").verdict is Verdict.REFUSED
+    assert named(found, "refusals").loss.lost == 0

@@ -19,8 +19,10 @@ from featherdesk.compress.distill import Heal
 from featherdesk.compress.export import Quantization, export
 from featherdesk.compress.layers import RemoveLayers
 from featherdesk.compress.material import Material
+from featherdesk.compress.pareto import front
 from featherdesk.compress.plan_files import recipe_text, table, told, write_plan
 from featherdesk.compress.planner import Plan, candidates, choose, plan
+from featherdesk.compress.recipe import load_recipe
 from featherdesk.compress.steps import Done, Task, run_steps
 from featherdesk.compress.workshop import FileJournal, Workshop, pruning_of
 from safetensors.torch import load_file, save_file
@@ -298,6 +300,18 @@ def test_the_journal_is_read_back_and_survives_a_torn_line(tmp_path: Path) -> No
     assert FileJournal(path, "model-b").known() == {}
 
 
+@pytest.mark.parametrize(
+    "better",
+    [{"size_mb": 1.0}, {"first_ms": 1.0}, {"rate": 9e9}, {"peak_mb": 1.0}, {"correct": 1.0}],
+)
+def test_who_is_best_by_one_measure_stays_on_the_front(better: dict[str, float]) -> None:
+    best, other = trial(Candidate()), trial(Candidate(layers=9), 2, 9.0)
+    worse = {"size_mb": 900.0, "first_ms": 900.0, "rate": 1.0, "peak_mb": 900.0, "correct": 0.1}
+    alone = replace(other, **(worse | better))
+    assert front([one.costs for one in (best, alone)]) == [0, 1]
+    assert front([best.costs, replace(other, **worse).costs]) == [0]
+
+
 def test_the_picked_recipe_is_one_that_compress_reads(tmp_path: Path) -> None:
     picked = trial(Candidate(6, 16384), 2, 9.0)
     found = Plan(Budget(max_mb=60), (picked,), (picked,), picked, 'small, and "quick"')
@@ -310,6 +324,8 @@ def test_the_picked_recipe_is_one_that_compress_reads(tmp_path: Path) -> None:
     assert RemoveLayers(**{k: v for k, v in recipe["steps"][1].items() if k != "use"}).remove == 6
     assert Heal(**{k: v for k, v in recipe["steps"][2].items() if k != "use"}).bits == 4
     assert recipe["steps"][3] == {"use": "export", "precision": "int4", "block_size": 32}
+    read = load_recipe(str(tmp_path / "plan.toml"))
+    assert [name for name, _ in read.steps] == ["vocabulary", "layers", "heal", "export"]
     data = json.loads((tmp_path / "plan.json").read_text())
     assert data["pick"] == picked.candidate.key
     assert data["front"] == [picked.candidate.key]

@@ -126,9 +126,7 @@ def test_rows_in_a_pass_do_not_see_each_other(exported: Path) -> None:
 
 def shares(generator: OnnxGenerator) -> OnnxGenerator:
     """The same, with passes that a crowd shares."""
-    generator._decoder.prepare()
-    assert generator._decoder._opening is not None
-    generator._decoder._opening.join()
+    generator._decoder.prepare(wait=True)
     return generator
 
 
@@ -167,11 +165,9 @@ def test_a_crowd_that_shares_passes_says_what_each_says_alone(
 
 def test_slots_do_not_see_each_other(shared: Path) -> None:
     decoder, other = Decoder(shared, 1), Decoder(shared, 1)
-    decoder.prepare()
+    decoder.prepare(wait=True)
     for one in (decoder, other):
         one.reserve(8, 64)
-    assert decoder._opening is not None
-    decoder._opening.join()
     wanted = {row: other.alone(row, ids, 0).copy() for row, ids in enumerate(QUESTIONS)}
     feeds = {row: (QUESTIONS[row], 0, len(QUESTIONS[row])) for row in (0, 3, 7)}
     told = {row: rows.copy() for row, rows in decoder.several(feeds).items()}

@@ -11,9 +11,10 @@ import onnx
 import pytest
 from featherdesk.agent import sessions as opening
 from featherdesk.agent.decoder import Decoder
-from featherdesk.agent.errors import ArtifactError
+from featherdesk.agent.errors import ArtifactError, FeatherdeskError
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.wide import (
+    RAGGED,
     SLOTS,
     TABLE,
     WIDE,
@@ -24,6 +25,7 @@ from featherdesk.agent.wide import (
 )
 from featherdesk.compress import wide
 from featherdesk.compress.export import Quantization, export
+from featherdesk.compress.ragged import write_ragged
 from numpy.typing import NDArray
 
 from .conftest import kin
@@ -126,10 +128,26 @@ def test_one_that_a_model_does_not_bear_is_left_out(
     right = export(talkative, tmp_path / "right", Quantization())
     monkeypatch.setattr(wide, "_ROOM", 60.0)  # steps so long that most of it becomes zero
     parity = export(talkative, tmp_path / "g", Quantization())
-    assert not (tmp_path / "g" / WIDE).exists()
-    assert not (tmp_path / "g" / TABLE).exists()
+    assert not any((tmp_path / "g" / name).exists() for name in (WIDE, TABLE, RAGGED))
     assert parity.served >= right.served
     assert OnnxGenerator(tmp_path / "g", 1).logits(IDS).shape[0] == len(IDS)
+
+
+def test_a_graph_for_crowds_that_tells_one_of_them_something_else_is_an_error(
+    talkative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(out: Path, model: Any) -> None:
+        write_ragged(out, model)
+        graph = onnx.load(out / RAGGED, load_external_data=False)
+        nodes = [node for node in graph.graph.node if node.op_type == "GroupQueryAttention"]
+        told = {item.name: item for item in nodes[5].attribute}
+        told["scale"].f *= 2
+        (out / RAGGED).write_bytes(graph.SerializeToString())
+
+    monkeypatch.setattr(wide, "write_ragged", wrong)
+    with pytest.raises(FeatherdeskError, match="tells customer 6 something else"):
+        export(talkative, tmp_path / "g", Quantization())
+    assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize("plan", [Quantization("fp32"), Quantization(provider="cuda")])
@@ -151,9 +169,7 @@ def test_products_of_bytes_in_every_architecture(kind: str, tiny: Path, tmp_path
     assert (down["bits"], down["block_size"] >= 64) == (8, True)
     assert logits(tmp_path / "g", IDS, last=2).shape[0] == 2
     decoder = Decoder(tmp_path / "g", 1)
-    decoder.prepare()
-    assert decoder._opening is not None
-    decoder._opening.join()
+    decoder.prepare(wait=True)
     assert decoder.slots == SLOTS
     decoder.reserve(SLOTS, len(IDS))
     told = decoder.several({row: (IDS[row:], 0, 3) for row in (1, 4, 6)})

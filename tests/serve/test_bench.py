@@ -109,6 +109,8 @@ def test_users_start_and_floor_are_measured(run: Outcome) -> None:
     assert len(crowds.ours) == len(crowds.peer) == 3
     assert all(one.model == one.answers == 24 for one in crowds.ours)
     assert crowds.times is not None
+    assert crowds.mb_a_user is not None
+    assert crowds.mb_a_user < 60
     assert crowds.ceiling == pytest.approx(1000 / (crowds.fed * crowds.best_ms), rel=0.1)
     assert run.floor is not None
     assert run.floor.token_ms > 0

@@ -133,13 +133,30 @@ def tiny_shop(
 ) -> Iterator[Shop]:
     """Two places to write, three to wait; what the tiny model writes is nonsense."""
     folder = tmp_path_factory.mktemp("tiny") / "bot"
+    yield from _opened(folder, encoder_folder, start, "fp32", batch=2, queue=3)
+
+
+@pytest.fixture(scope="module")
+def roomy_shop(
+    encoder_folder: Path, start: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Eight places to write, in int4: where the processor sums products of bytes a crowd shares
+    its passes."""
+    folder = tmp_path_factory.mktemp("roomy") / "bot"
+    yield from _opened(folder, encoder_folder, start, "int4", batch=8, queue=64)
+
+
+def _opened(
+    folder: Path, encoder_folder: Path, start: Any, precision: str, *, batch: int, queue: int
+) -> Iterator[Shop]:
     index = Index.build(ENTRIES, MiniLM(encoder_folder, 1))
     index.save(folder / "knowledge")
     calibrate(index, writes=("en",)).save(folder / "knowledge" / "calibration.json")
     place(encoder_folder, folder / "encoder")
-    _write_generator(folder / "generator")
+    _write_generator(folder / "generator", precision)
     (folder / "bot.toml").write_text(
-        '[bot]\nname = "b"\n[generation]\nbatch = 2\nqueue = 3\ncached = 0\nthreads = 1\ntimeout = 600\n'
+        f'[bot]\nname = "b"\n[generation]\nbatch = {batch}\nqueue = {queue}\ncached = 0\n'
+        "threads = 1\ntimeout = 600\n"
     )
     encoder, count = index.encoder.id, len(ENTRIES)
     seal(folder, Manifest("b", "", "", "none", contract_hash(), ("en",), encoder, count, ("en",)))
@@ -153,12 +170,12 @@ def tiny_shop(
     assert "Traceback" not in server.stop()
 
 
-def _write_generator(out: Path) -> None:
+def _write_generator(out: Path, precision: str) -> None:
     from featherdesk.compress.export import Quantization, export
 
     place = out.parent.parent / "model"
     model = make_llama(place, 2, **TALKATIVE, max_position_embeddings=2048)
-    export(model, out, Quantization("fp32"))
+    export(model, out, Quantization(precision))
 
 
 def _crowd(work: Callable[[int], None], count: int = USERS) -> None:
@@ -197,6 +214,32 @@ def test_every_customer_is_answered_or_told_when_to_come_back(tiny_shop: Shop) -
     assert tiny_shop.figure("featherdesk_refused_total") == refused
     assert tiny_shop.figure("featherdesk_wait_seconds_count") >= len(answers) - refused
     assert tiny_shop.figure("featherdesk_pass_tokens_sum") > 0
+
+
+def test_a_crowd_is_told_what_each_is_told_alone(roomy_shop: Shop) -> None:
+    questions = [f"{word} when will my package arrive?" for word in ("hi", "ok", "so", "hey")]
+    questions += [entry.question for entry in ENTRIES[:4]]
+
+    def said(number: int) -> str:
+        body = {"messages": [{"role": "user", "content": questions[number]}], "user": str(number)}
+        answer = httpx.post(f"{roomy_shop.url}/v1/chat/completions", json=body, timeout=300)
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+    wanted = [said(number) for number in range(8)]
+    told: dict[tuple[int, int], str] = {}
+    resident = []
+    for turn in range(4):
+
+        def customer(number: int, turn: int = turn) -> None:
+            told[turn, number] = said(number)
+
+        _crowd(customer, 8)
+        resident.append(roomy_shop.resident_mb())
+    assert told == {(turn, number): wanted[number] for turn in range(4) for number in range(8)}
+    passes = roomy_shop.figure("featherdesk_pass_requests_count")
+    assert roomy_shop.figure("featherdesk_pass_requests_sum") > 1.2 * passes
+    assert resident[-1] < resident[1] + 30
+    assert roomy_shop.idle()
 
 
 def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
