@@ -62,11 +62,7 @@ class Opener:
 
     def _opened(self, path: Path, given: dict[str, Any], providers: list[Any]) -> Any:
         ort = onnxruntime_or_error()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        # its threads wait busily within a pass, and not behind it: others need the cores then
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options = self._settings()
         options.add_external_initializers(list(given), list(given.values()))
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
@@ -85,6 +81,14 @@ class Opener:
                 "driver takes the CUDA that featherdesk[gpu] brings; or leave --device at cpu"
             )
         return session
+
+    def _settings(self) -> Any:
+        options = onnxruntime_or_error().SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        # its threads wait busily within a pass, and not behind it: others need the cores then
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return options
 
     def _providers(self) -> list[Any]:
         if self.device != "cuda":

@@ -7,7 +7,8 @@ beside them the bytes that a pass has to read (every weight once, keys and value
 over the bandwidth that a copy reaches here, below which no pass comes; and its operations (two a weight
 and token, and those of attention) over what a matrix product in fp32 reaches here (numpy, the best of
 five). Kernels for int4 weights multiply in int8 and may beat the latter. Then, by onnxruntime's own
-profiler, the share of each kind of node. Prints JSON.
+profiler, the share of each kind of node. At last several customers with ten tokens each, one after
+another and in one pass. Prints JSON.
 """
 
 import argparse
@@ -18,15 +19,21 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
 from featherdesk.agent.cores import available_cores
 from featherdesk.agent.decoder import Decoder
+from featherdesk.agent.sessions import Opener
+from featherdesk.agent.wide import SLOTS
 from featherdesk.serve.machine import copy_gb_a_second
 
 _HELD = 3
 """Passes that warm up."""
+
+_EACH = 10
+"""Tokens that each of several customers brings."""
 
 
 def weights(generator: Path) -> int:
@@ -54,25 +61,28 @@ def flops(size: int = 1536) -> float:
     return round(2 * size**3 / best / 1e9, 1)
 
 
-class Profiled(Decoder):
+def profiled(generator: Path, threads: int, prefix: Path) -> Decoder:
     """The decoder that serves, watched by onnxruntime's profiler."""
+    plain = Opener._settings
 
-    prefix = ""
-
-    def _settings(self, threads: int) -> Any:
-        options = super()._settings(threads)
+    def watched(opener: Opener) -> Any:
+        options = plain(opener)
         options.enable_profiling = True
-        options.profile_file_prefix = self.prefix
+        options.profile_file_prefix = str(prefix)
         return options
 
-    def taken(self) -> Counter[str]:
-        """Microseconds by kind of node."""
-        events = json.loads(Path(self._session.end_profiling()).read_text())
-        taken: Counter[str] = Counter()
-        for event in events:
-            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                taken[event["args"]["op_name"]] += event["dur"]
-        return taken
+    with patch.object(Opener, "_settings", watched):
+        return Decoder(generator, threads)
+
+
+def taken(decoder: Decoder) -> Counter[str]:
+    """Microseconds by kind of node."""
+    events = json.loads(Path(decoder._session.end_profiling()).read_text())
+    found: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            found[event["args"]["op_name"]] += event["dur"]
+    return found
 
 
 def times(decoder: Decoder, past: int, tokens: int, rounds: int) -> list[float]:
@@ -89,12 +99,36 @@ def times(decoder: Decoder, past: int, tokens: int, rounds: int) -> list[float]:
 def shares(generator: Path, past: int, tokens: int, rounds: int) -> dict[str, float]:
     """The share (0..1) of the nodes' time that each kind of node takes, largest first."""
     with tempfile.TemporaryDirectory() as scratch:
-        Profiled.prefix = str(Path(scratch) / "profile")
-        decoder = Profiled(generator, available_cores())
+        decoder = profiled(generator, available_cores(), Path(scratch) / "profile")
         times(decoder, past, tokens, rounds)
-        taken = decoder.taken()
-    whole = sum(taken.values())
-    return {name: round(spent / whole, 3) for name, spent in taken.most_common(6)}
+        found = taken(decoder)
+    whole = sum(found.values())
+    return {name: round(spent / whole, 3) for name, spent in found.most_common(6)}
+
+
+def crowd(decoder: Decoder, past: int, tokens: int, rounds: int) -> dict[int, dict[str, float]]:
+    """Milliseconds for so many customers with so many tokens each: one after another, and in one
+    pass; nothing where no graph for that is opened."""
+    decoder.prepare(wait=True)
+    decoder.reserve(SLOTS, past + tokens)
+    feed = (range(100, 100 + tokens), past, tokens)
+    for row in range(SLOTS):
+        decoder.alone(row, range(100, 100 + past), 0, last=1)
+    found = {}
+    for count in (2, 3, 4, 8) if decoder.slots else ():
+        spent: dict[str, list[float]] = {"alone": [], "shared": []}
+        for _ in range(_HELD + rounds):
+            began = time.perf_counter()
+            for row in range(count):
+                decoder.alone(row, *feed[:2])
+            between = time.perf_counter()
+            decoder.several(dict.fromkeys(range(count), feed))
+            spent["alone"].append(1000 * (between - began))
+            spent["shared"].append(1000 * (time.perf_counter() - between))
+        found[count] = {
+            name: round(statistics.median(all_[_HELD:]), 2) for name, all_ in spent.items()
+        }
+    return found
 
 
 def main() -> None:
@@ -132,6 +166,7 @@ def main() -> None:
         "threads": threads,
         "past": told.past,
         "passes": rows,
+        "customers": crowd(decoder, told.past, _EACH, told.rounds),
     }
     print(json.dumps(report, indent=1))
 

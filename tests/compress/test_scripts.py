@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from featherdesk.agent.config import load_config
 from featherdesk.agent.evaluate import load_cases
 from featherdesk.agent.ingest import read_faq
+from featherdesk.agent.wide import sums_bytes
 from featherdesk.compress.dataset import save
 from featherdesk.compress.export import ExportFast
 from featherdesk.compress.figures import FIGURES
@@ -189,6 +190,9 @@ def test_passes_are_held_against_what_the_machine_allows(shop_bot: Path) -> None
     assert one["ms_at_bandwidth"] == eight["ms_at_bandwidth"] > 0
     assert 0.5 < sum(one["shares"].values()) < 1.01
     assert any(name.startswith("MatMul") for name in one["shares"])
+    if sums_bytes():
+        assert set(told["customers"]) == {"2", "3", "4", "8"}
+        assert all(spent > 0 for pair in told["customers"].values() for spent in pair.values())
 
 
 def test_users_are_counted_against_the_ceiling(script: Any, shop_bot: Path) -> None:
