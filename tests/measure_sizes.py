@@ -1,19 +1,22 @@
 """Bots of one FAQ whose generators differ in size, asked the same test files: quality over size.
 
-    python tests/measure_sizes.py OUT --data TEST.jsonl [--data ...] BOT [BOT ...]
+    python tests/measure_sizes.py OUT --data TEST.jsonl [--data ...] [--speed 100] BOT [BOT ...]
 
 Each bot is asked in a process of its own, one after another (`featherdesk evaluate`); what it was
 asked already stands in OUT and is not asked again, so that a bot can be added. Prints a table and
 writes OUT/sizes.json and OUT/sizes.png: megabytes of the generator (and of the entries it keeps
 read), right answers of the questions in scope, raw and as sent, and questions out of scope that
-were refused. The first bot is what the others are held against.
+were refused. The first bot is what the others are held against. With `--speed N` all generators also
+answer N held questions in turn, in one run: first tokens and characters a second to the first bot's,
+question by question.
 """
 
 import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,10 @@ import click
 from featherdesk.agent.artifacts import Manifest
 from featherdesk.agent.plots import BLUE, GREEN, GREY, saved
 from featherdesk.agent.prefill import FOLDER
-from featherdesk.compress.measure import size_mb
+from featherdesk.compress.material import shipped_material
+from featherdesk.compress.measure import compare, size_mb
+from featherdesk.compress.measured import ratio
+from featherdesk.compress.subject import find_subject
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Sized:
     fell_back: float
     of: int
     out: int
+    first: float = 1.0
+    rate: float = 1.0
 
 
 def asked(bot: Path, test: Path, out: Path) -> dict[str, Any]:
@@ -78,15 +86,32 @@ def sized(bot: Path, tests: tuple[Path, ...], out: Path) -> Sized:
     )
 
 
+def timed(bots: tuple[Path, ...], rows: list[Sized], count: int) -> list[Sized]:
+    """The same, with what first tokens and characters a second are to those of the first bot."""
+    with tempfile.TemporaryDirectory() as scratch:
+        subject = find_subject(str(bots[0]), Path(scratch))
+        held = subject.material.held or shipped_material(200).held
+    folders = [bot / "generator" for bot in bots]
+    base, *others = found = compare(folders, held, questions=count, users=0)
+    ratios = [(ratio(one, base, "first"), ratio(one, base, "rate")) for one in found]
+    click.echo(f"speed: {base.questions} questions of {len(others) + 1} bots in turn", err=True)
+    return [
+        replace(row, first=round(first.median, 3), rate=round(rate.median, 3))
+        for row, (first, rate) in zip(rows, ratios, strict=True)
+    ]
+
+
 def table(rows: list[Sized]) -> str:
     """Everything, and what was lost against the first."""
     heads = "| bot | generator, MB | entries read, MB | correct raw, % | lost | as sent, % | lost |"
-    lines = [f"{heads} refused out of scope, % | fall-backs, % |", "|" + "---|" * 9]
+    more = "refused out of scope, % | fall-backs, % | first token | characters/s |"
+    lines = [f"{heads} {more}", "|" + "---|" * 11]
     for one in rows:
         raw, sent = rows[0].raw - one.raw, rows[0].sent - one.sent
         lines.append(
             f"| {one.name} | {one.generator_mb:.1f} | {one.entries_mb:.1f} | {one.raw:.1f} | "
-            f"{raw:.1f} | {one.sent:.1f} | {sent:.1f} | {one.refused:.1f} | {one.fell_back:.1f} |"
+            f"{raw:.1f} | {one.sent:.1f} | {sent:.1f} | {one.refused:.1f} | {one.fell_back:.1f} | "
+            f"{one.first:.2f} | {one.rate:.2f} |"
         )
     return "\n".join(lines)
 
@@ -128,13 +153,15 @@ def draw(rows: list[Sized], figure: Any) -> None:
 @click.option(
     "--data", "tests", type=click.Path(path_type=Path, exists=True), multiple=True, required=True
 )
-def main(out: Path, bots: tuple[Path, ...], tests: tuple[Path, ...]) -> None:
+@click.option("--speed", default=0, help="Held questions that all generators answer in turn.")
+def main(out: Path, bots: tuple[Path, ...], tests: tuple[Path, ...], speed: int) -> None:
     """Ask every bot, print the table and draw it."""
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for bot in bots:
         click.echo(f"{bot.name} ...", err=True)
         rows.append(sized(bot, tests, out))
+    rows = timed(bots, rows, speed) if speed else rows
     told = json.dumps([asdict(one) for one in rows], indent=1)
     (out / "sizes.json").write_text(told, encoding="utf-8")
     saved(out / "sizes.png", (8, 4.5), lambda figure: draw(rows, figure))

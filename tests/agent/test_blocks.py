@@ -46,6 +46,9 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
             assert np.array_equal(one, other)
     assert store.get("none") is None
     assert (store.hits, store.misses) == (5, 1)
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert f"{tmp_path}/blocks.bin" in maps.read_text()  # mapped, not read into memory
 
 
 def test_no_blocks_are_a_folder_too(tmp_path: Path) -> None:

@@ -70,3 +70,20 @@ def test_not_fewer_channels_is_said_before_anything_is_loaded(
 def test_keeping_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         PruneChannels(0)
+    with pytest.raises(ConfigError, match=r"between 0 and 1, not 1\.5"):
+        PruneChannels(share=1.5)
+    with pytest.raises(ConfigError, match="give one of them"):
+        PruneChannels(64, share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("there", "kept"), [(1536, 1024), (2048, 1280), (4864, 3328), (128, 96), (12, 8)]
+)
+def test_a_share_is_rounded_to_what_kernels_fill(there: int, kept: int) -> None:
+    assert PruneChannels(share=0.667).kept(there) == kept
+
+
+def test_a_share_of_the_channels_stays(family: Path, task: Task, tmp_path: Path) -> None:
+    told = PruneChannels(share=0.667).run(family, tmp_path / "out", task)
+    assert (told["channels"], told["of"]) == (96, 128)
+    assert shape_of(tmp_path / "out").channels == 96

@@ -48,12 +48,15 @@ def test_bots_of_other_sizes_are_compared(script: Any, shop_bot: Path, tmp_path:
     test = _lines(tmp_path / "test.jsonl", rows)
     other = shutil.copytree(shop_bot, tmp_path / "other")
     command = [str(tmp_path / "out"), str(shop_bot), str(other), "--data", str(test)]
+    command += ["--speed", "3"]
     done = CliRunner().invoke(module.main, command)
     assert done.exit_code == 0, done.output
     assert "4 questions in scope, 1 out of it" in done.output
     told = json.loads((tmp_path / "out" / "sizes.json").read_text())
-    first, second = ({**one, "name": ""} for one in told)
+    first, second = ({**one, "name": "", "first": 1, "rate": 1} for one in told)
     assert first == second
+    assert (told[0]["first"], told[0]["rate"]) == (1.0, 1.0)
+    assert told[1]["first"] > 0
     assert first["generator_mb"] > 0
     assert (tmp_path / "out" / "sizes.png").read_bytes().startswith(b"\x89PNG")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*-test-*.json")}
