@@ -1,11 +1,12 @@
 """Feeds several requests in one step: which go through the graph together, and which alone.
 
-Where the decoder has slots, a crowd shares every pass, whatever each of them brings. Elsewhere
-attention takes several rows only where each brings one token: those that write share a pass; a
+Where the decoder has slots, a crowd shares passes whatever each of them brings. Elsewhere attention
+takes several rows only where each brings one token: those that write share a pass; a
 prompt, or a token with guesses behind it, has a pass of its own. Knows nothing of queues, prompts,
 tokens that are chosen, or onnxruntime.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from .errors import GenerationError
 
 __all__ = ["CHUNK", "CROWD", "Batch", "Feed", "Passes", "Request", "Tally", "Work", "in_chunks"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -79,6 +82,7 @@ class Passes(Protocol):
     @property
     def slots(self) -> int: ...
     def prepare(self) -> None: ...
+    def give_up(self) -> None: ...
     def reserve(self, rows: int, room: int) -> None: ...
     def release(self) -> None: ...
     def alone(
@@ -158,7 +162,7 @@ class Batch(Generic[T]):
         self._resume(request, None)
 
     def end(self, request: Request[T], *, last: bool) -> None:
-        """Free the row of a request; after the `last` one the memory of a crowd is given back."""
+        """Free the row of a request; after the `last` one the places of a crowd are given back."""
         if request.work is not None:
             request.work.close()
         self._passes.clear(request.row)
@@ -169,14 +173,9 @@ class Batch(Generic[T]):
         """Everybody gets on, in this order: by one token, a guess, or a part of what it reads."""
         self._close_ranks(seated)
         fed = _in_turn(seated)
-        if len(seated) >= CROWD:
-            self._passes.prepare()
+        if CROWD <= len(fed) > sum(self._shares(one) for one, _ in fed):
+            fed = self._fed_in_slots(fed)
         single = [one for one, _ in fed if self._shares(one)]
-        slots = self._passes.slots
-        if slots and CROWD <= len(fed) > len(single):
-            for first in range(0, self._passes.rows, slots):
-                self._feed_several([told for told in fed if first <= told[0].row < first + slots])
-            return
         for group in _neighbours(single, self._passes.staged):
             self._feed_together(group)
         for one, feed in fed:
@@ -212,11 +211,20 @@ class Batch(Generic[T]):
             for one in group:
                 self._resume(one, rows[one.row - first : one.row - first + 1])
 
+    def _fed_in_slots(
+        self, fed: Sequence[tuple[Request[T], Feed]]
+    ) -> list[tuple[Request[T], Feed]]:
+        """Feed those of whom enough share a group of slots; the others are left."""
+        self._passes.prepare()
+        slots, left = self._passes.slots, list(fed)
+        for first in range(0, self._passes.rows, slots) if slots else ():
+            group = [told for told in fed if first <= told[0].row < first + slots]
+            if len(group) >= CROWD:
+                self._feed_several(group)
+                left = [told for told in left if told not in group]
+        return left
+
     def _feed_several(self, group: Sequence[tuple[Request[T], Feed]]) -> None:
-        if len(group) < CROWD:
-            for one, feed in group:
-                self._feed_alone(one, feed)
-            return
         feeds = {
             one.row: (feed.tokens, feed.past, feed.last or len(feed.tokens)) for one, feed in group
         }
@@ -227,9 +235,12 @@ class Batch(Generic[T]):
             rows = self._counted(
                 requests, tokens, lambda: self._passes.several(feeds), reading=reading
             )
-        except Exception:  # noqa: BLE001 one of them spoils it: alone the others get on
+        except Exception as error:  # noqa: BLE001 one of them spoils it: alone the others get on
+            _log.warning("a pass for %d customers failed: %s", len(group), error)
             for one, feed in group:
                 self._feed_alone(one, feed)
+            if not any(one.error for one in requests):
+                self._passes.give_up()
             return
         for one in requests:
             self._resume(one, rows[one.row])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import onnxruntime_or_error
-from .errors import ArtifactError, FeatherdeskError, GenerationError
+from .errors import ArtifactError, GenerationError
 from .ragged import laid_out
 from .resources import mapped_apart
 from .sessions import Opener
@@ -60,7 +60,8 @@ class Decoder:
 
     On a GPU `rows` of places are made at once and stay. A `mirrored` row is filled and read on the
     host, and goes over with the next pass: so it is on a GPU. With `static`, passes of one token a
-    row keep their shapes and addresses; a GPU captures them as CUDA graphs.
+    row keep their shapes and addresses; a GPU captures them as CUDA graphs. Only where it is
+    `shared` and on a CPU several rows are fed in one pass.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Decoder:
         rows: int = 8,
         static: bool = False,
         mirrored: bool = False,
+        shared: bool = True,
     ) -> None:
         self._ort = onnxruntime_or_error()
         try:
@@ -84,6 +86,7 @@ class Decoder:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
         self._device, self._static = device, static
         self._mirrored = mirrored or device != "cpu"
+        self._shared = shared and not (self._mirrored or static)
         self._opener = Opener(folder, threads, device, captured=static)
         self._session = self._opener.open()
         self._ragged: Any = None
@@ -191,13 +194,17 @@ class Decoder:
 
         It packs the weights anew, so they lie in memory twice from then on.
         """
+        if not self._shared:
+            return
         if self._opening is None:
-            plain = not (self._mirrored or self._static)
-            target = self._open_ragged if plain else lambda: None
-            self._opening = threading.Thread(target=target, daemon=True)
+            self._opening = threading.Thread(target=self._open_ragged)
             self._opening.start()
         if wait:
             self._opening.join()
+
+    def give_up(self) -> None:
+        """Feed no several rows in a pass any more."""
+        self._ragged = None
 
     @property
     def slots(self) -> int:
@@ -218,7 +225,8 @@ class Decoder:
             self._used[row] = past + len(tokens)
         told, places = laid_out(filled)
         made = self._fed(self._ragged, self._bound_slots(first), told, 1, places[-1].stop)
-        return {row: made[place] for row, place in zip(rows, places, strict=True) if row in feeds}
+        told_by = zip(rows, places, strict=True)
+        return {row: self._floats(made[place]) for row, place in told_by if row in feeds}
 
     def staged(self, row: int) -> bool:
         """Whether a row has yet to go over, with a pass of its own."""
@@ -260,7 +268,7 @@ class Decoder:
         try:
             with mapped_apart():
                 self._ragged = self._opener.open_ragged()
-        except (FeatherdeskError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 onnxruntime's have no base of their own
             _log.warning("several customers share no pass: %s", error)
 
     def _make(self, rows: int, room: int) -> None:
@@ -334,11 +342,11 @@ class Decoder:
         made = last if _LAST in self._names else ids.shape[1]
         told = self._told(ids, pasts, width, last)
         out = self._fed(self._session, binding, told, len(ids), made)
-        return out[-last:] if len(ids) == 1 else out
+        return self._floats(out[-last:] if len(ids) == 1 else out)
 
     def _fed(
         self, session: Any, binding: Any, told: Mapping[str, Any], rows: int, made: int
-    ) -> Floats:
+    ) -> NDArray[Any]:
         """A pass of a session; the logits that it makes, so many a row, one behind the other."""
         for name, value in told.items():
             binding.bind_cpu_input(name, value)
@@ -349,7 +357,7 @@ class Decoder:
         shape = (rows, made, words)
         binding.bind_output("logits", "cpu", 0, self._logits_element, shape, out.ctypes.data)
         session.run_with_iobinding(binding, self._options(-1))
-        return self._floats(out)
+        return out
 
     def _told(
         self, ids: NDArray[np.int64], pasts: Sequence[int], width: int, last: int

@@ -78,6 +78,7 @@ def open_parts(
             seats=told.batch,
             bound=told.queue,
             graphs=told.cuda_graph,
+            shared=told.share_passes,
         )
 
     one_blas_thread()

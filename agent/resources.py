@@ -45,7 +45,8 @@ def give_memory_back() -> None:
 @contextmanager
 def mapped_apart() -> Iterator[None]:
     """Have glibc map blocks from 128 KB on by themselves, for weights: what is freed among them
-    leaves no holes. Behind it those from 4 MB on; elsewhere nothing is done."""
+    leaves no holes. From then on those from 4 MB on, for the rest of the process; elsewhere nothing
+    is done."""
     _map_from(128 * 1024)
     try:
         yield

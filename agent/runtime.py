@@ -83,7 +83,7 @@ class OnnxGenerator:
     """A causal LM in a generator folder (model.onnx, genai_config.json, tokenizer.json).
 
     At most `seats` texts are written at a time and `bound` others may wait. With `graphs` a GPU
-    captures its steps as CUDA graphs.
+    captures its steps as CUDA graphs. With `shared` a crowd shares passes, where it can.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class OnnxGenerator:
         seats: int = 8,
         bound: int = 64,
         graphs: bool = False,
+        shared: bool = True,
     ) -> None:
         try:
             end = json.loads((folder / "genai_config.json").read_text())["model"]["eos_token_id"]
@@ -103,7 +104,7 @@ class OnnxGenerator:
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is not a generator folder: {error}") from None
         self._ends = frozenset(end if isinstance(end, list) else [end])
-        self._decoder = Decoder(folder, threads, device, rows=seats, static=graphs)
+        self._decoder = Decoder(folder, threads, device, rows=seats, static=graphs, shared=shared)
         self._pace = Pace()
         self.scheduler: Scheduler[Any] = Scheduler(self._decoder, seats, bound, self._pace.timed)
         self._rotary = Rotary.load(folder)
@@ -114,6 +115,10 @@ class OnnxGenerator:
     def stores(self) -> bool:
         """Whether it can use what is stored: floats, with keys turned in the known way."""
         return self.store is not None
+
+    def expect_crowd(self) -> None:
+        """Open now what the first crowd would open; for those who measure."""
+        self._decoder.prepare(wait=True)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; marks such as `<|im_end|>` become their own ids."""

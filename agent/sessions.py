@@ -3,14 +3,14 @@
 Knows nothing of keys and values, nor of what is asked of a graph.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, DeviceError
 from .resources import give_memory_back, out_of_memory
-from .wide import RAGGED, WIDE, sums_bytes, widened
+from .wide import DATA, RAGGED, SLOTS, TABLE, WIDE, sums_bytes, widened
 
 __all__ = ["Opener"]
 
@@ -24,6 +24,7 @@ class Opener:
     threads: int = 0
     device: str = "cpu"
     captured: bool = False
+    _files: list[tuple[int, ...]] = field(default_factory=list)
 
     def open(self) -> Any:
         """The session that one customer is served by: of `wide.onnx`, where it pays.
@@ -37,6 +38,7 @@ class Opener:
         path = self.folder / "model.onnx"
         if not path.exists():
             raise ArtifactError(f"{path} is missing")
+        self._files[:] = self._seen()
         if self._pays(WIDE):
             return self._opened(self.folder / WIDE, self._weights(), providers)
         return self._opened(path, {}, providers)
@@ -45,12 +47,23 @@ class Opener:
         """The session that several customers are served by in one pass; None where there is none.
 
         Raises:
-            ArtifactError: the graph is damaged.
+            ArtifactError: the graph is damaged, or the folder holds another model since `open`.
             MemoryError: it does not fit.
         """
         if not self._pays(RAGGED):
             return None
-        return self._opened(self.folder / RAGGED, self._weights(), self._providers())
+        session = self._opened(self.folder / RAGGED, self._weights(), self._providers())
+        if self._seen() != self._files:
+            raise ArtifactError(f"{self.folder} holds another model by now")
+        if sum(item.name.startswith("places.") for item in session.get_inputs()) != SLOTS:
+            raise ArtifactError(f"{self.folder / RAGGED} is not for {SLOTS}; export it anew")
+        return session
+
+    def _seen(self) -> list[tuple[int, ...]]:
+        """Which files the weights are made of: a bot may be replaced while it serves."""
+        paths = [self.folder / name for name in (DATA, TABLE)]
+        told = [path.stat() for path in paths if path.exists()]
+        return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in told]
 
     def _pays(self, name: str) -> bool:
         return self.device == "cpu" and (self.folder / name).exists() and sums_bytes()

@@ -79,8 +79,9 @@ class Generation:
     that writes in none has no generator. `stored_mb` is the room for what the model keeps of
     entries once it has read them: below 0 as much as the generator takes, 0 reads them each time.
     `cached` is the room (MB) in which a server keeps answers for those who ask the same; 0: none.
-    `batch` answers are written at a time and `queue` others may wait; `cuda_graph` has a GPU replay
-    its steps.
+    `batch` answers are written at a time and `queue` others may wait; where three are written at
+    once they `share_passes`, which takes the memory of the weights twice from then on. `cuda_graph`
+    has a GPU replay its steps.
     """
 
     base: str = "smollm2-135m-instruct"
@@ -94,6 +95,7 @@ class Generation:
     cached: float = 8.0
     batch: int = 8
     queue: int = 64
+    share_passes: bool = True
     cuda_graph: bool = False
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .errors import ArtifactError
 
 __all__ = [
+    "DATA",
     "RAGGED",
     "SLOTS",
     "TABLE",
@@ -34,7 +35,7 @@ RAGGED = "ragged.onnx"
 
 SLOTS = 8
 TABLE = "wide.json"
-_DATA = "model.onnx.data"
+DATA = "model.onnx.data"
 _FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 _MOST = 127
 _MIDDLE = np.uint8(128)
@@ -58,9 +59,9 @@ def widened(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     """
     try:
         table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-        data = np.memmap(folder / _DATA, np.uint8, "r")
+        data = np.memmap(folder / DATA, np.uint8, "r")
         if data.size != table["of"]:
-            raise ValueError(f"{TABLE} belongs to another {_DATA}")
+            raise ValueError(f"{TABLE} belongs to another {DATA}")
         for told in table["matrices"]:
             weight = restored_from(data, told)
             taken = np.frombuffer(base64.b64decode(told["taken"]), np.int8).astype(np.int32)

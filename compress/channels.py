@@ -51,6 +51,8 @@ class PruneChannels:
                 raise ConfigError("keep and share say the same: give one of them")
             if not 0 < self.share < 1:
                 raise ConfigError(f"share must be between 0 and 1, not {self.share}")
+        elif not self.keep:
+            raise ConfigError("say how many channels to keep (at least 1), or which share of them")
         else:
             at_least(1, keep=self.keep)
 
@@ -69,7 +71,8 @@ class PruneChannels:
         if self.keep:
             return self.keep
         unit = next(size for size in _UNITS if 4 * size <= channels or size == 1)
-        return max(unit, round(self.share * channels / unit) * unit)
+        most = (channels - 1) // unit * unit
+        return max(unit, min(most, round(self.share * channels / unit) * unit))
 
     def run(self, source: Path, out: Path, task: Task) -> Mapping[str, Any]:
         """Write the narrower model; tells the effect on answers."""

@@ -116,6 +116,7 @@ class Probe:
     def burst(self, numbers: Sequence[int]) -> Burst:
         """Answer several questions that come at the same moment; one token of each first."""
         prompts = [self._prompt(self._asked[number]) for number in numbers]
+        self._generator.expect_crowd()
         began, read = self._together(prompts, 1)
         reading = max(marks[-1] for marks, _ in read) - began
         began, told = self._together(prompts, self._limit)

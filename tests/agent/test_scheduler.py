@@ -37,6 +37,7 @@ class Toy:
     before: Callable[[], None] = lambda: None
     released: int = 0
     prepared: int = 0
+    tried: int = 0
 
     @property
     def rows(self) -> int:
@@ -51,6 +52,9 @@ class Toy:
 
     def prepare(self) -> None:
         self.prepared += 1
+
+    def give_up(self) -> None:
+        self.slots = 0
 
     def staged(self, row: int) -> bool:
         return False
@@ -82,6 +86,7 @@ class Toy:
     def several(
         self, feeds: Mapping[int, tuple[Sequence[int], int, int]]
     ) -> dict[int, NDArray[np.float32]]:
+        self.tried += 1
         assert len({row // self.slots for row in feeds}) == 1
         self._run("several", *(token for tokens, _, _ in feeds.values() for token in tokens))
         out = {}
@@ -269,6 +274,33 @@ def test_one_that_spoils_a_shared_pass_spoils_its_own_answer() -> None:
     spoiled = scheduler._entered(spoils, 90, math.inf, lambda: False, "")
     assert [list(one) for one in running] == [wanted([n, n], 9)[1:] for n in (1, 2)]
     assert "no such token" in str(spoiled.error)
+    assert toy.tried > 0
+    assert toy.slots == 8
+
+
+def test_a_shared_pass_that_never_works_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    toy = Toy(slots=8)
+    toy.several = lambda _feeds: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
+    writer = asked(scheduler, [1], 9)
+    next(writer)
+    for n in (2, 3):
+        scheduler._entered(guesses([n], 9, 4), 90, math.inf, lambda: False, "")
+    assert list(writer) == wanted([1], 9)[1:]
+    assert toy.slots == 0
+    assert caplog.text.count("a pass for 3 customers failed") == 1
+
+
+def test_those_beyond_a_full_group_of_slots_are_fed_as_without_it() -> None:
+    toy = Toy(slots=3)
+    scheduler: Scheduler[int] = Scheduler(toy, 5, 64)
+    running = [asked(scheduler, [n], 9) for n in range(4)]
+    for one in running:
+        next(one), next(one)
+    toy.seen.clear()
+    scheduler._entered(guesses([9], 9, 4), 90, math.inf, lambda: False, "")
+    assert [list(one) for one in running] == [wanted([n], 9)[2:] for n in range(4)]
+    assert [what for what, _ in toy.seen[:3]] == ["several", "alone", "alone"]
 
 
 def test_a_place_that_is_left_is_filled_from_the_end() -> None:

@@ -77,7 +77,7 @@ def test_keeping_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "kept"), [(1536, 1024), (2048, 1280), (4864, 3328), (128, 96), (12, 8)]
+    ("there", "kept"), [(1536, 1024), (2048, 1280), (4864, 3328), (128, 96), (12, 8), (2, 1)]
 )
 def test_a_share_is_rounded_to_what_kernels_fill(there: int, kept: int) -> None:
     assert PruneChannels(share=0.667).kept(there) == kept

@@ -20,6 +20,7 @@ from featherdesk.agent.wide import RAGGED, SLOTS
 RNG = np.random.default_rng(4)
 BLOCKS = [RNG.integers(10, 300, n).tolist() for n in (7, 30, 90)]
 QUESTIONS = [RNG.integers(10, 300, 3 + 2 * n).tolist() for n in range(8)]
+MANY = [RNG.integers(10, 300, 4 + n % 9).tolist() for n in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -142,25 +143,35 @@ def shared(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("seats", [5, 8, 12])
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_crowd_that_shares_passes_says_what_each_says_alone(
-    shared: Path, stored: bool, seats: int
+    shared: Path, stored: bool, seats: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opened() -> OnnxGenerator:
         store = BlockStore(10**8) if stored else None
         return OnnxGenerator(shared, 1, store=store, seats=seats)
 
     alone = opened()
-    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(QUESTIONS)]
+    asked = [(question, BLOCKS[: n % 4]) for n, question in enumerate(MANY[:seats])]
     wanted = [says(alone, *one) for one in asked]
     crowd = shares(opened())
     assert crowd._decoder.slots == SLOTS
+    several, groups = crowd._decoder.several, set[int]()
+
+    def counted(feeds: Any) -> Any:
+        told = several(feeds)  # which does not fail
+        groups.add(min(feeds) // SLOTS)
+        return told
+
+    monkeypatch.setattr(crowd._decoder, "several", counted)
     crowd._pace.accepted = [0.9] * 5
     crowd.scheduler._batch._timed = lambda *_: None
     crowd._pace.sums = [100.0, 400.0, 1.04, 2000.0, 4.2]  # a further token costs next to nothing
-    sources = [[wanted[0]], [], [wanted[2][:7] + [5] * 9], []] * 2
+    sources = [[wanted[0]], [], [wanted[2][:7] + [5] * 9], []] * 3
     works = [partial(says, crowd, *one, sources=sources[n]) for n, one in enumerate(asked)]
     for _ in range(3):
         assert at_once(works) == wanted
-    assert crowd.scheduler.tally.rows > 2 * crowd.scheduler.tally.passes
+    assert groups == set(range(-(-seats // SLOTS)))
+    assert crowd._decoder.slots == SLOTS, "it was given up"
+    assert crowd.scheduler.tally.rows > 1.5 * crowd.scheduler.tally.passes
 
 
 def test_slots_do_not_see_each_other(shared: Path) -> None:
@@ -179,6 +190,25 @@ def test_slots_do_not_see_each_other(shared: Path) -> None:
     for row in range(8):
         wanted_rows = other.alone(row, [9, 8], len(QUESTIONS[row]))
         assert np.abs(more[row] - wanted_rows).max() < 1e-4
+
+
+def test_a_folder_that_holds_another_model_by_now_opens_no_graph_for_crowds(
+    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bot may be replaced while it serves; the one that serves keeps to its own weights."""
+    shutil.copytree(shared, tmp_path / "g")
+    generator = OnnxGenerator(tmp_path / "g", 1)
+    shutil.copytree(shared, tmp_path / "other")
+    (tmp_path / "g").rename(tmp_path / "old")
+    (tmp_path / "other").rename(tmp_path / "g")
+    assert shares(generator)._decoder.slots == 0
+    assert "holds another model by now" in caplog.text
+
+
+def test_where_passes_are_not_to_be_shared_no_graph_is_opened(shared: Path) -> None:
+    generator = shares(OnnxGenerator(shared, 1, shared=False))
+    assert generator._decoder.slots == 0
+    assert generator._decoder._opening is None
 
 
 def test_a_graph_for_crowds_that_is_damaged_is_told_and_left_out(
