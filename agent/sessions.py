@@ -15,7 +15,7 @@ from .wide import DATA, RAGGED, SLOTS, TABLE, WIDE, sums_bytes, widened
 __all__ = ["Opener"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opener:
     """A generator folder, and how its graphs are opened; with `captured` a GPU captures passes as
     CUDA graphs."""
@@ -38,7 +38,7 @@ class Opener:
         path = self.folder / "model.onnx"
         if not path.exists():
             raise ArtifactError(f"{path} is missing")
-        self._files[:] = self._seen()
+        self._files = self._seen()
         if self._pays(WIDE):
             return self._opened(self.folder / WIDE, self._weights(), providers)
         return self._opened(path, {}, providers)

@@ -34,6 +34,7 @@ RAGGED = "ragged.onnx"
 """The same for a ragged batch: one row of the tokens of several customers, `SLOTS` of them."""
 
 SLOTS = 8
+"""Customers in a ragged batch; graphs that were exported have as many."""
 TABLE = "wide.json"
 DATA = "model.onnx.data"
 _FLAGS = frozenset({"avx512_vnni", "avx_vnni"})

@@ -43,8 +43,8 @@ class Sized:
     fell_back: float
     of: int
     out: int
-    first: float = 1.0
-    rate: float = 1.0
+    first: float | None = None
+    rate: float | None = None
 
 
 def asked(bot: Path, test: Path, out: Path) -> dict[str, Any]:
@@ -101,6 +101,10 @@ def timed(bots: tuple[Path, ...], rows: list[Sized], count: int) -> list[Sized]:
     ]
 
 
+def _told(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
 def table(rows: list[Sized]) -> str:
     """Everything, and what was lost against the first."""
     heads = "| bot | generator, MB | entries read, MB | correct raw, % | lost | as sent, % | lost |"
@@ -111,7 +115,7 @@ def table(rows: list[Sized]) -> str:
         lines.append(
             f"| {one.name} | {one.generator_mb:.1f} | {one.entries_mb:.1f} | {one.raw:.1f} | "
             f"{raw:.1f} | {one.sent:.1f} | {sent:.1f} | {one.refused:.1f} | {one.fell_back:.1f} | "
-            f"{one.first:.2f} | {one.rate:.2f} |"
+            f"{_told(one.first)} | {_told(one.rate)} |"
         )
     return "\n".join(lines)
 
