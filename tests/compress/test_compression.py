@@ -17,6 +17,7 @@ from featherdesk.agent.catalog import adapters_root
 from featherdesk.agent.errors import ArtifactError, CatalogError, ConfigError, InputError
 from featherdesk.agent.generators import WEIGHTS, adapter_folder
 from featherdesk.agent.runtime import OnnxGenerator
+from featherdesk.compress.compress_command import compress as compress_command
 from featherdesk.compress.compression import (
     Compressed,
     bot_with,
@@ -263,6 +264,8 @@ def test_every_shipped_recipe_can_be_read() -> None:
         told = load_recipe(name)
         assert told.name == name
         assert told.about
+    (recipe,) = (one for one in compress_command.params if one.name == "recipe")
+    assert recipe.default == "balanced"
 
 
 def small_bot(folder: Path) -> Path:

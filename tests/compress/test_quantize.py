@@ -20,6 +20,7 @@ def _greedy(model: Any, folder: Path) -> list[int]:
     text = "How long does delivery take?"
     ids = torch.tensor([Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids])
     mask = torch.ones_like(ids)
+    ids, mask = ids.to(model.device), mask.to(model.device)
     found = model.generate(ids, attention_mask=mask, max_new_tokens=16, do_sample=False)
     return [int(token) for token in found[0, ids.shape[1] :]]
 
@@ -43,6 +44,25 @@ def test_quantized_weights_compute_what_whole_ones_do(
         broken = whole(input_ids=ids).logits.ravel()
     assert float(torch.corrcoef(torch.stack(pair))[0, 1]) > correlation
     assert float(torch.corrcoef(torch.stack([pair[0], broken]))[0, 1]) < correlation
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.parametrize(("kind", "correlation"), [("nf4", 0.9), ("int8", 0.99)])
+def test_a_gpu_serves_quantized_weights(
+    kind: str, correlation: float, talkative: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    export_quantized(talkative, tmp_path / "q", kind)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "q", device_map="cuda").eval()
+    whole = AutoModelForCausalLM.from_pretrained(talkative).eval()
+    assert len(_greedy(model, talkative)) == 16
+    ids = torch.tensor([list(range(20, 60))])
+    with torch.no_grad():
+        found, wanted = model(input_ids=ids.cuda()).logits.cpu(), whole(input_ids=ids).logits
+    pair = torch.stack([found.float().ravel(), wanted.ravel()])
+    assert float(torch.corrcoef(pair)[0, 1]) > correlation
 
 
 @QUIET

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from featherdesk.agent.config import load_config
@@ -240,3 +242,35 @@ def test_the_tokens_of_prompts_are_counted(
     assert [one["questions"] for one in told["cuts"]] == [1, 1, 1]
     assert told["cuts"][0]["lost a fact"] == 0
     assert told["routed"]["dialogues"] == 1
+
+
+def test_onnxruntimes_gptq_is_held_against_rounding(script: Any, roomy: Path) -> None:
+    command = [str(roomy), "--block-size", "16", "--prompts", "2"]
+    done = CliRunner().invoke(script("measure_gptq").main, command)
+    assert done.exception is None, done.output
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["nearest", "GPTQ", "GPTQ, mse"]
+    assert all(float(row[place]) > 0 for row in rows for place in (1, 3))
+    assert all(row[place].endswith(" %") for row in rows for place in (2, 4))
+
+
+def test_an_index_of_made_up_entries_is_measured(
+    script: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script("measure_scale").main(60)
+    told = capsys.readouterr().out
+    assert "built 60 entries" in told
+    assert re.search(r"recall@10 against exact search (1\.000|0\.9\d\d)\n", told)
+    assert re.search(r"whole routing: p50 [\d.]+ ms, p95 [\d.]+ ms\n", told)
+
+
+def test_answers_with_guesses_are_held_against_those_without(script: Any, shop_bot: Path) -> None:
+    module = script("measure_lookup")
+    done = CliRunner().invoke(module.main, [str(shop_bot), "--limit", "4"])
+    assert done.exception is None, done.output
+    assert re.search(r"(\d) answers, \1 the same token by token", done.stdout)
+    assert re.search(r"logits of \d+ tokens moved by 0\.\d\d % of their spread", done.stdout)
+    rows = [np.array(row, np.float32) for row in ([0.0, 2.0], [1.0, 0.9], [0.9, 1.0])]
+    moved, place = module.parted(([1, 0], rows[:2]), ([1, 1], [rows[0], rows[2]]))
+    assert moved == pytest.approx([0.0, 2.0])
+    assert place == module.Parted(1, pytest.approx(2.0, rel=1e-4), pytest.approx(2.0, rel=1e-4))
