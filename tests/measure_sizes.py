@@ -13,6 +13,7 @@ question by question.
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -132,15 +133,18 @@ def draw(rows: list[Sized], figure: Any) -> None:
     ):
         values = [getattr(one, read) for one in ordered]
         axes.plot(sizes, values, color=color, marker="o", label=name)
+    last, under = -math.inf, True
     for one in ordered:
-        highest = max(one.sent, one.raw, one.refused)
-        told = f"{one.name}\n{one.generator_mb:.0f} MB"
+        near = one.generator_mb - last < (sizes[-1] - sizes[0]) / 10
+        last, under = one.generator_mb, near and not under
+        values = (one.sent, one.raw, one.refused)
         axes.annotate(
-            told,
-            (one.generator_mb, highest),
-            (0, 8),
+            f"{one.name}\n{one.generator_mb:.0f} MB",
+            (one.generator_mb, min(values) if under else max(values)),
+            (0, -8 if under else 8),
             textcoords="offset points",
             ha="center",
+            va="top" if under else "bottom",
             fontsize=8,
         )
     axes.set_xlabel("MB of the generator on disk")
