@@ -12,24 +12,27 @@ __all__ = ["UNCOMPRESSED", "Budget", "Candidate", "Trial"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A way to compress: layers removed, tokens kept (0: all), weights, threads (0: all cores)."""
+    """A way to compress: layers removed, tokens kept (0: all), weights, threads (0: all cores), the
+    share of the feed-forward channels kept (0: all)."""
 
     layers: int = 0
     vocabulary: int = 0
     precision: str = "int4"
     block_size: int = 32
     threads: int = 0
+    channels: float = 0.0
 
     @property
     def pruned(self) -> bool:
         """Whether it must be healed before it is a result."""
-        return bool(self.layers or self.vocabulary)
+        return bool(self.layers or self.vocabulary or self.channels)
 
     @property
     def key(self) -> str:
         """A name for people, files and resuming."""
         parts = [f"layers-{self.layers}"] if self.layers else []
         parts += [f"vocabulary-{self.vocabulary}"] if self.vocabulary else []
+        parts += [f"channels-{self.channels:.0%}"] if self.channels else []
         block = f"-block-{self.block_size}" if self.precision == "int4" else ""
         parts.append(f"{self.precision}{block}")
         return "_".join([*parts, *([f"threads-{self.threads}"] if self.threads else [])])

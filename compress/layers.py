@@ -5,7 +5,7 @@ calibration loss: Song et al., "SLEB", arXiv 2402.09025; here the effect is meas
 of the bot's own answers, as divergence from what the whole model says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -129,11 +129,18 @@ def block_influence(model: Any, probes: Sequence[Batch]) -> list[float]:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def greedy_order(
-    model: Any, probes: Sequence[Batch], remove: int, *, progress: bool = True
+    model: Any,
+    probes: Sequence[Batch],
+    remove: int,
+    *,
+    progress: bool = True,
+    going_on: Callable[[], bool] = lambda: True,
 ) -> list[tuple[int, float]]:
     """Layers in the order of removal, each with the divergence (nats a token) once it is gone.
 
-    Every layer is tried once; then only those that did best, three for each that is to go.
+    Every layer is tried once; then only those that did best, three for each that is to go. Where
+    it is not to be `going_on`, the others follow as they stood in the round before, each with what
+    its loss alone came to there.
     """
     wanted = answers(model, probes)
     kept = list(range(len(layers_of(model))))
@@ -149,6 +156,10 @@ def greedy_order(
         worst = min(losses, key=losses.__getitem__)
         kept = [layer for layer in kept if layer != worst]
         order.append((worst, losses.pop(worst)))
+        if not going_on():
+            rest = sorted(losses.items(), key=lambda told: told[1])
+            order += rest[: remove - done - 1]
+            break
         tried = sorted(losses, key=losses.__getitem__)[: _TRIED * (remove - done - 1)]
     _install(model, everything)
     return order

@@ -62,7 +62,8 @@ def recipe_text(plan: Plan, pruning: Sequence[tuple[str, Step]]) -> str:
     lines = [f'name = "{one.key}"', f"about = {json.dumps(plan.reason)}"]
     for name, step in pruning:
         given = {f.name: getattr(step, f.name) for f in fields(step)}  # type: ignore[arg-type]
-        lines += _table(name, {key: value for key, value in given.items() if value not in ("", ())})
+        said = {key: value for key, value in given.items() if value or value is False}
+        lines += _table(name, said)
     if pruning:
         blocks = {"bits": 4, "block_size": one.block_size} if int4 else {}
         lines += _table("heal", {"tokens": Heal().tokens, **blocks})

@@ -34,12 +34,21 @@ _MARGIN = 2.0
 """Points of correct answers that a candidate may lose against the uncompressed model."""
 _NO_TIME = "not begun: no time"
 _NOT_HEALED = "not healed further: no time"
+_CHANNELS = 0.667
+"""The share of the channels that stays where they are cut."""
+_RANKING = 1 / 6
+"""The share of the time in which layers are ranked."""
 _EQUAL = 0.03
 """The share by which speeds must differ to be told apart."""
 
 
 class Measurer(Protocol):
     """Makes a candidate and measures it."""
+
+    def prepare(self, seconds: float) -> float:
+        """Find out what candidates share, within about so many seconds, once; returns the seconds
+        that it took, now or in an interrupted run."""
+        ...
 
     def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
         """Heal the candidate for `minutes` more than in the rung before (0: not), and measure."""
@@ -86,17 +95,22 @@ class Plan:
 def candidates(layers: int, vocabulary: int, cores: int) -> list[Candidate]:
     """What to try for a model of so many layers and tokens, extremes first.
 
-    A grid of pruning levels in int4, and the other weights, block sizes and threads unpruned.
+    A grid of pruning levels in int4, and the other weights, block sizes and threads unpruned. All
+    of the grid but one cut the vocabulary, which costs least, and are healed for blocks of 64.
     """
-    removed = sorted({round(layers * share) for share in (0, 0.1, 0.2, 0.3, 0.4)})
-    kept = [0, *(size for size in (16384, 8192) if size < vocabulary)]
-    grid = [Candidate(n, size) for n in removed for size in kept if n < layers]
-    others = [Candidate(precision="int8"), *(Candidate(block_size=n) for n in (16, 128))]
+    removed = sorted({min(layers - 1, round(layers * share)) for share in (0, 1 / 8, 1 / 4)})
+    kept = [size for size in (12288, 8192) if size < vocabulary] or [0]
+    grid = [
+        Candidate(n, size, block_size=64, channels=share)
+        for n in removed
+        for share in (_CHANNELS, 0.0)
+        for size in kept
+    ]
+    grid = [one for one in grid if one.pruned]
+    others = [Candidate(precision="int8"), *(Candidate(block_size=n) for n in (16, 64, 128))]
     others += [Candidate(threads=n) for n in range(1, cores) if n in {1, cores // 2}]
-    smallest = Candidate(removed[-1], min(kept[1:], default=0), block_size=128)
-    rest = [one for one in grid if one not in {Candidate(), smallest}]
-    middle_out = sorted(rest, key=lambda one: abs(one.layers - layers * 0.2))
-    return list(dict.fromkeys([UNCOMPRESSED, Candidate(), smallest, *middle_out, *others]))
+    middle_out = sorted(grid, key=lambda one: abs(one.layers - layers / 8))
+    return list(dict.fromkeys([UNCOMPRESSED, Candidate(), _smallest(grid), *middle_out, *others]))
 
 
 def plan(
@@ -143,6 +157,7 @@ class _Run:
     clock: Callable[[], float]
     smallest: Candidate
     skipped: list[Skipped] = field(default_factory=list)
+    ranked: bool = False
 
     def __post_init__(self) -> None:
         self.done = dict(self.journal.known())
@@ -162,12 +177,22 @@ class _Run:
         told = []
         for one in alive:
             known = self.done.get((one.key, number))
+            if known is None and one.layers and not self.ranked and self.left() > stop:
+                self._rank()
+                stop = self.left() * (1 - 1 / rungs)
             if known is None and (one.pruned or number == 0):
                 known = self._tried(one, number, minutes if one.pruned else 0.0, stop)
             if known is not None:
                 told.append(known)
                 self._check_smallest(known)
         return told
+
+    def _rank(self) -> None:
+        """Layers in their order: what it takes is no rung's, for it is done once."""
+        self.ranked, began = True, self.clock()
+        self.notify("which layers matter least", 1 - self.left() / self.total)
+        took = self.measurer.prepare(self.left() * _RANKING)
+        self.end -= max(0.0, took - (self.clock() - began))
 
     def _healing(self, alive: Sequence[Candidate], number: int, share: float) -> float:
         """Minutes of healing for each, so that all fit."""
@@ -291,7 +316,13 @@ def _told(trial: Trial) -> str:
 def _smallest(wanted: Sequence[Candidate]) -> Candidate:
     return max(
         wanted,
-        key=lambda c: (c.precision == "int4", c.layers, -(c.vocabulary or 1 << 30), c.block_size),
+        key=lambda c: (
+            c.precision == "int4",
+            c.layers,
+            -(c.vocabulary or 1 << 30),
+            -(c.channels or 1.0),
+            c.block_size,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ journal of what was measured. Knows nothing of which candidate is tried, or for 
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from ..agent.plugins import load
 from .activations import probes_of
 from .architecture import open_model, shape_of
 from .candidate import Candidate, Trial
+from .channels import PruneChannels
 from .distill import Heal
 from .json_file import write_json
 from .layers import RemoveLayers, greedy_order
@@ -29,6 +31,7 @@ __all__ = ["FileJournal", "Workshop", "export_step", "pruning_of"]
 _FEW, _MANY = 12, 48
 """Questions for a candidate that is not healed yet, and for all others."""
 _PROBES = 3
+_ORDER = "layers.json"
 _TOKENS_PER_S = 250.0
 """Of healing, until one was seen."""
 _COMPILE_MINUTES = 20.0
@@ -59,6 +62,8 @@ def pruning_of(candidate: Candidate, order: Sequence[int]) -> list[tuple[str, St
     if candidate.layers:
         which = tuple(sorted(order[: candidate.layers]))
         steps.append(("layers", RemoveLayers(remove=candidate.layers, which=which)))
+    if candidate.channels:
+        steps.append(("channels", PruneChannels(share=candidate.channels)))
     return steps
 
 
@@ -77,6 +82,28 @@ class Workshop:
     exporter: Exporter = export_step
     heal: Heal = Heal()  # noqa: RUF009 - frozen
     limit: int = 96
+
+    def prepare(self, seconds: float) -> float:
+        """Rank the layers, if they are not; when the time is over, the rest by what was seen last.
+
+        Returns the seconds that it took.
+        """
+        path = self.folder / _ORDER
+        if not path.exists():
+            began = monotonic()
+            probes = probes_of(self.task.parent, self.task, _PROBES)
+            model = open_model(self.task.parent)
+            found = greedy_order(
+                model,
+                probes,
+                self.most_layers,
+                progress=False,
+                going_on=lambda: monotonic() - began < seconds,
+            )
+            order = [layer for layer, _ in found]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"order": order, "seconds": monotonic() - began})
+        return float(json.loads(path.read_text())["seconds"])
 
     def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
         """Prune or heal on, export, and ask the held questions."""
@@ -148,17 +175,8 @@ class Workshop:
         )
 
     def _order(self) -> tuple[int, ...]:
-        path = self.folder / "layers.json"
-        if path.exists():
-            return tuple(json.loads(path.read_text()))
-        self.task.notify("which layers matter least")
-        probes = probes_of(self.task.parent, self.task, _PROBES)
-        model = open_model(self.task.parent)
-        found = greedy_order(model, probes, self.most_layers, progress=False)
-        order = tuple(layer for layer, _ in found)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, order)
-        return order
+        self.prepare(math.inf)
+        return tuple(json.loads((self.folder / _ORDER).read_text())["order"])
 
     def _trial(
         self, one: Candidate, rung: int, generator: Path, few: bool, seconds: float, healed: float

@@ -6,10 +6,12 @@ import torch
 from featherdesk.agent.errors import ConfigError
 from featherdesk.compress.activations import probes_of
 from featherdesk.compress.architecture import layers_of, open_model, save_model, shape_of
-from featherdesk.compress.layers import RemoveLayers, block_influence
+from featherdesk.compress.layers import RemoveLayers, block_influence, greedy_order
 from featherdesk.compress.material import Material
 from featherdesk.compress.methods import Method, TrainingConfig
 from featherdesk.compress.steps import Task
+
+from .conftest import task_of
 
 IDS = torch.arange(3, 43).view(2, 20)
 
@@ -80,8 +82,6 @@ def test_ranks_of_an_adalora_adapter_choose_the_layers(tiny: Path, tmp_path: Pat
     from featherdesk.compress.adalora import layer_ranks, module_ranks
     from featherdesk.compress.finetune import finetune
 
-    from .conftest import task_of
-
     task = task_of(tiny, tmp_path)
     config = TrainingConfig(
         method=Method.ADALORA, rank=4, alpha=8, max_steps=40, length=256, learning_rate=5e-3
@@ -150,3 +150,17 @@ def test_named_layers_need_no_calibration_data(family: Path, task: Task, tmp_pat
     blind = replace(task, material=Material((), ()))
     told = RemoveLayers(which=(1,)).run(family, tmp_path / "out", blind)
     assert told["divergence"] is None
+
+
+def test_an_order_that_must_end_soon_follows_what_was_seen_first(
+    talkative: Path, tmp_path: Path
+) -> None:
+    task = task_of(talkative, tmp_path)
+    model, probes = open_model(talkative), probes_of(talkative, task, 1)
+    layers = len(model.model.layers)
+    whole = [layer for layer, _ in greedy_order(model, probes, layers - 1, progress=False)]
+    soon = greedy_order(model, probes, layers - 1, progress=False, going_on=lambda: False)
+    assert soon[0][0] == whole[0]
+    assert len({layer for layer, _ in soon}) == layers - 1
+    assert [loss for _, loss in soon] == sorted(loss for _, loss in soon)
+    assert len(model.model.layers) == layers

@@ -31,6 +31,7 @@ from ..tiny_llama import make_llama
 from .conftest import kin, task_of
 
 WANTED = candidates(30, 49152, 2)
+STEPS = ["vocabulary", "layers", "channels", "heal", "export"]
 
 
 @dataclass
@@ -55,6 +56,13 @@ class Fake:
     slow: float = 1.0
     seen: list[tuple[str, int, float]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    prepared: list[float] = field(default_factory=list)
+    ranked_s: float = 0.0
+
+    def prepare(self, seconds: float) -> float:
+        self.prepared.append(seconds)
+        self.clock.now += 0.0 if self.ranked_s else seconds
+        return self.ranked_s or seconds
 
     def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
         self.seen.append((candidate.key, rung, minutes))
@@ -82,10 +90,12 @@ class Memory:
 def trial(
     one: Candidate, rung: int = 0, minutes: float = 0.0, *, seconds: float = 40.0, slow: float = 1.0
 ) -> Trial:
-    body = 106 * (1 - one.layers / 30) + 28 * ((one.vocabulary or 49152) / 49152)
+    body = 106 * (1 - one.layers / 30) * (0.8 if one.channels else 1) + 28 * (
+        (one.vocabulary or 49152) / 49152
+    )
     bits = {"fp32": 32, "int8": 8.5}.get(one.precision, 4 + 20 / one.block_size)
     speed = {"fp32": 0.25, "int8": 0.8 * slow}.get(one.precision, slow) * 30 / (30 - one.layers)
-    hurt = one.layers * 0.05 + (0.02 if one.vocabulary else 0)
+    hurt = one.layers * 0.05 + (0.02 if one.vocabulary else 0) + (0.02 if one.channels else 0)
     correct = max(0.0, 0.94 - hurt / (1 + minutes))
     rate = 150 * speed * (0.6 if one.threads == 1 else 1)
     return Trial(
@@ -103,10 +113,13 @@ def planned(budget: Budget, **settings: Any) -> tuple[Plan, Fake]:
 def test_candidates_vary_everything_that_a_plan_may_choose() -> None:
     assert WANTED[0] == UNCOMPRESSED
     assert {one.precision for one in WANTED} == {"fp32", "int4", "int8"}
-    assert {one.block_size for one in WANTED} >= {16, 32, 128}
+    assert {one.block_size for one in WANTED} == {16, 32, 64, 128}
     assert {one.threads for one in WANTED} == {0, 1}
-    assert {one.vocabulary for one in WANTED} == {0, 16384, 8192}
-    assert len({one.layers for one in WANTED}) == 5
+    assert {one.vocabulary for one in WANTED} == {0, 12288, 8192}
+    assert {one.layers for one in WANTED} == {0, 4, 8}
+    assert {one.channels for one in WANTED} == {0.0, 0.667}
+    assert Candidate(4, 12288, block_size=64, channels=0.667) in WANTED  # as `balanced` is
+    assert WANTED[2] == Candidate(8, 8192, block_size=64, channels=0.667)
     assert len({one.key for one in WANTED}) == len(WANTED)
     assert all(one.layers < 2 for one in candidates(2, 320, 1))
 
@@ -116,6 +129,7 @@ def test_the_plan_ends_in_time_and_heals_few_for_longer() -> None:
     found, fake = planned(budget)
     assert fake.clock.now <= 90 * 60
     assert fake.clock.now > 60 * 60
+    assert fake.prepared == [pytest.approx(15 * 60, abs=30)]
     counts = [sum(rung == n for _, rung, _ in fake.seen) for n in range(3)]
     assert counts[0] == len(WANTED)
     assert counts[0] > counts[1] > counts[2] >= 1
@@ -134,8 +148,10 @@ def test_no_candidate_is_begun_that_does_not_fit(minutes: float, work: float) ->
     fake = Fake(clock, work)
     found = plan(WANTED, fake, Budget(minutes=minutes), Memory(), clock=clock)
     assert clock.now <= max(minutes * 60, work)
-    assert {one.reason for one in found.skipped} <= {"not begun: no time"}
-    assert {one.candidate.key for one in found.skipped} == {one.key for one in WANTED} - {
+    times = {"not begun: no time", "not healed further: no time"}
+    assert {one.reason for one in found.skipped} <= times
+    begun = [one for one in found.skipped if one.reason == "not begun: no time"]
+    assert {one.candidate.key for one in begun} == {one.key for one in WANTED} - {
         key for key, rung, _ in fake.seen if rung == 0
     }
 
@@ -155,7 +171,7 @@ def test_an_interrupted_plan_goes_on() -> None:
     first = Killed(clock)
     with pytest.raises(Stopped):
         plan(WANTED, first, Budget(max_mb=60), journal, clock=clock)
-    second = Fake(clock)
+    second = Fake(clock, ranked_s=first.prepared[0])
     found = plan(WANTED, second, Budget(max_mb=60), journal, clock=clock)
     assert len(first.seen) == 15
     assert not {s[:2] for s in first.seen} & {s[:2] for s in second.seen}
@@ -165,12 +181,12 @@ def test_an_interrupted_plan_goes_on() -> None:
 
 
 class Broken(Fake):
-    """Cannot make some candidates: no vocabulary is cut, and no block of 16 is like torch's."""
+    """Cannot make some candidates: no channels are cut, and no block of 16 is like torch's."""
 
     every: bool = False
 
     def measure(self, candidate: Candidate, rung: int, minutes: float) -> Trial:
-        if self.every or candidate.vocabulary or candidate.block_size == 16:
+        if self.every or candidate.channels or candidate.block_size == 16:
             raise FeatherdeskError(f"{candidate.key} cannot be made")
         return super().measure(candidate, rung, minutes)
 
@@ -181,7 +197,7 @@ def test_what_cannot_be_made_is_skipped_with_its_reason() -> None:
     found = plan(WANTED, fake, Budget(max_mb=80), Memory(), clock=clock)
     assert found.pick is not None
     assert found.pick.healing > 0
-    wrong = {one for one in WANTED if one.vocabulary or one.block_size == 16}
+    wrong = {one for one in WANTED if one.channels or one.block_size == 16}
     assert {one.candidate for one in found.skipped} == wrong
     assert {one.reason for one in found.skipped} == {f"{one.key} cannot be made" for one in wrong}
     assert set(fake.dropped) >= {one.key for one in wrong}
@@ -313,19 +329,20 @@ def test_who_is_best_by_one_measure_stays_on_the_front(better: dict[str, float])
 
 
 def test_the_picked_recipe_is_one_that_compress_reads(tmp_path: Path) -> None:
-    picked = trial(Candidate(6, 16384), 2, 9.0)
+    picked = trial(Candidate(6, 16384, channels=0.667), 2, 9.0)
     found = Plan(Budget(max_mb=60), (picked,), (picked,), picked, 'small, and "quick"')
     pruning = pruning_of(picked.candidate, [9, 4, 7, 2, 11, 20, 3])
     write_plan(tmp_path, found, pruning, {"model": "m"})
     recipe = tomllib.loads((tmp_path / "plan.toml").read_text())
-    assert [step["use"] for step in recipe["steps"]] == ["vocabulary", "layers", "heal", "export"]
-    assert recipe["steps"][0]["size"] == 16384
+    assert [step["use"] for step in recipe["steps"]] == STEPS
+    assert recipe["steps"][0] == {"use": "vocabulary", "size": 16384}
     assert recipe["steps"][1]["which"] == [2, 4, 7, 9, 11, 20]
     assert RemoveLayers(**{k: v for k, v in recipe["steps"][1].items() if k != "use"}).remove == 6
-    assert Heal(**{k: v for k, v in recipe["steps"][2].items() if k != "use"}).bits == 4
-    assert recipe["steps"][3] == {"use": "export", "precision": "int4", "block_size": 32}
+    assert recipe["steps"][2] == {"use": "channels", "compensate": True, "share": 0.667}
+    assert Heal(**{k: v for k, v in recipe["steps"][3].items() if k != "use"}).bits == 4
+    assert recipe["steps"][4] == {"use": "export", "precision": "int4", "block_size": 32}
     read = load_recipe(str(tmp_path / "plan.toml"))
-    assert [name for name, _ in read.steps] == ["vocabulary", "layers", "heal", "export"]
+    assert [name for name, _ in read.steps] == STEPS
     data = json.loads((tmp_path / "plan.json").read_text())
     assert data["pick"] == picked.candidate.key
     assert data["front"] == [picked.candidate.key]
@@ -383,7 +400,7 @@ def test_a_candidate_is_made_healed_on_and_measured(
     assert found.size_mb < base.size_mb
     assert found.first_ms > 0
     assert found.seconds > 0
-    assert len(json.loads((shop.folder / "layers.json").read_text())) == 1
+    assert len(json.loads((shop.folder / "layers.json").read_text())["order"]) == 1
     healed = shop.measure(one, 1, 0.02)
     assert healed.result
     assert healed.healed_s > 0
