@@ -32,7 +32,7 @@ class Candidate:
         """A name for people, files and resuming."""
         parts = [f"layers-{self.layers}"] if self.layers else []
         parts += [f"vocabulary-{self.vocabulary}"] if self.vocabulary else []
-        parts += [f"channels-{self.channels:.0%}"] if self.channels else []
+        parts += [f"channels-{100 * self.channels:.0f}"] if self.channels else []
         block = f"-block-{self.block_size}" if self.precision == "int4" else ""
         parts.append(f"{self.precision}{block}")
         return "_".join([*parts, *([f"threads-{self.threads}"] if self.threads else [])])

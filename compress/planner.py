@@ -96,7 +96,7 @@ def candidates(layers: int, vocabulary: int, cores: int) -> list[Candidate]:
     """What to try for a model of so many layers and tokens, extremes first.
 
     A grid of pruning levels in int4, and the other weights, block sizes and threads unpruned. All
-    of the grid but one cut the vocabulary, which costs least, and are healed for blocks of 64.
+    of the grid cut the vocabulary, which costs least, and are healed for blocks of 64.
     """
     removed = sorted({min(layers - 1, round(layers * share)) for share in (0, 1 / 8, 1 / 4)})
     kept = [size for size in (12288, 8192) if size < vocabulary] or [0]

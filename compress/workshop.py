@@ -31,7 +31,7 @@ __all__ = ["FileJournal", "Workshop", "export_step", "pruning_of"]
 _FEW, _MANY = 12, 48
 """Questions for a candidate that is not healed yet, and for all others."""
 _PROBES = 3
-_ORDER = "layers.json"
+_ORDER = "ranking.json"
 _TOKENS_PER_S = 250.0
 """Of healing, until one was seen."""
 _COMPILE_MINUTES = 20.0
