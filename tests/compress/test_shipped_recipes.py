@@ -98,7 +98,7 @@ def test_the_report_that_compress_writes_holds_every_figure(made: Any) -> None:
     text = next(text for text, name in DISTINCT.items() if name == "tiny")
     out, told = made(text)
     run = load(out / "report")
-    names = ["vocabulary", "layers", "heal", "export"]
+    names = ["vocabulary", "layers", "channels", "heal", "export"]
     assert [name for name, _ in columns(run)] == ["fp32", "int4, unpruned", *names]
     for column, measured in columns(run):
         for figure in FIGURES:
