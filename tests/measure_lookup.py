@@ -6,7 +6,7 @@ Guesses are verified in the pass that takes them in, so an answer is another one
 round a pass of several tokens otherwise than one of a single token. Of every place where both ways
 had written the same so far it is seen how far the logits moved (root mean square, over their
 spread). Of each answer that differs it is told where, and how much likelier the token that was
-chosen without guesses was than the other one: a difference that no larger than what rounding moves
+chosen without guesses was than the other one: a difference that is no larger than what rounding moves
 is rounding.
 """
 
@@ -32,7 +32,8 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Parted:
-    """Where two answers part: the place, and by how much of the spread the first choice led."""
+    """Where two answers part: the place, by how much of the spread the choice without guesses led,
+    and how far the logits had moved there."""
 
     place: int
     lead: float
