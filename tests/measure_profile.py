@@ -5,10 +5,10 @@
 For each number of tokens taken in at once behind `--past` others: milliseconds a pass (median, least);
 beside them the bytes that a pass has to read (every weight once, keys and values of what came before)
 over the bandwidth that a copy reaches here, below which no pass comes; and its operations (two a weight
-and token, and those of attention) over what a matrix product in fp32 reaches here (numpy, the best of
-five). Kernels for int4 weights multiply in int8 and may beat the latter. Then, by onnxruntime's own
-profiler, the share of each kind of node. At last several customers with ten tokens each, one after
-another and in one pass. Prints JSON.
+and token, and those of attention) over what a matrix product reaches here, in fp32 (numpy) and of bytes
+(onnxruntime's MatMulInteger), the best of five. The second graph multiplies bytes, so the latter is its
+floor. Then, by onnxruntime's own profiler, the share of each kind of node. At last several customers
+with ten tokens each, one after another and in one pass. Prints JSON.
 """
 
 import argparse
@@ -17,17 +17,20 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import onnx
+import onnxruntime
 from featherdesk.agent.cores import available_cores
 from featherdesk.agent.decoder import Decoder
 from featherdesk.agent.sessions import Opener
 from featherdesk.agent.wide import SLOTS
 from featherdesk.serve.machine import copy_gb_a_second
+from onnx import TensorProto, helper, numpy_helper
 
 _HELD = 3
 """Passes that warm up."""
@@ -50,15 +53,41 @@ def weights(generator: Path) -> int:
     return count
 
 
-def flops(size: int = 1536) -> float:
-    """Operations a second of an fp32 matrix product, in units of 10^9."""
-    a, b = (np.random.default_rng(n).random((size, size), np.float32) for n in (1, 2))
+def peak(multiply: Callable[[], object], size: int) -> float:
+    """Operations a second of a product of two square matrices, in units of 10^9."""
     best = 1e9
     for _ in range(5):
         began = time.perf_counter()
-        a @ b
+        multiply()
         best = min(best, time.perf_counter() - began)
     return round(2 * size**3 / best / 1e9, 1)
+
+
+def fp32_peak(size: int = 1536) -> float:
+    """What `peak` finds in fp32."""
+    a, b = (np.random.default_rng(n).random((size, size), np.float32) for n in (1, 2))
+    return peak(lambda: a @ b, size)
+
+
+def int8_peak(threads: int, size: int = 1536) -> float:
+    """What `peak` finds of bytes, the weights' signed and packed once, as the second graph has them."""
+    numbers = np.random.default_rng(1)
+    given = numbers.integers(0, 255, (size, size), np.uint8)
+    kept = numbers.integers(-127, 127, (size, size), np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["given", "kept"], ["sums"])],
+        "product",
+        [helper.make_tensor_value_info("given", TensorProto.UINT8, [size, size])],
+        [helper.make_tensor_value_info("sums", TensorProto.INT32, [size, size])],
+        [numpy_helper.from_array(kept, "kept")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return peak(lambda: session.run(None, {"given": given}), size)
 
 
 def profiled(generator: Path, threads: int, prefix: Path) -> Decoder:
@@ -141,7 +170,7 @@ def main() -> None:
     generator = told.bot / "generator"
     count, threads = weights(generator), available_cores()
     stored = sum(path.stat().st_size for path in generator.glob("model.onnx*")) / 1e6
-    copied, peak = copy_gb_a_second(threads), flops()
+    copied, floats, whole = copy_gb_a_second(threads), fp32_peak(), int8_peak(threads)
     decoder = Decoder(generator, threads)
     kept = decoder.bytes_a_token * told.past / 1e6
     shape = json.loads((generator / "genai_config.json").read_text())["model"]["decoder"]
@@ -154,7 +183,8 @@ def main() -> None:
             "ms": round(statistics.median(spent), 2),
             "ms_least": round(min(spent), 2),
             "ms_at_bandwidth": round((stored + kept) / copied, 2),
-            "ms_at_fp32_peak": round(operations / peak / 1e6, 2),
+            "ms_at_fp32_peak": round(operations / floats / 1e6, 2),
+            "ms_at_int8_peak": round(operations / whole / 1e6, 2),
             "shares": shares(generator, told.past, tokens, told.rounds),
         }
     report = {
@@ -162,7 +192,8 @@ def main() -> None:
         "weights_a_token": count,
         "keys_and_values_mb": round(kept, 1),
         "copy_gb_a_second": copied,
-        "fp32_gflops": peak,
+        "fp32_gflops": floats,
+        "int8_gops": whole,
         "threads": threads,
         "past": told.past,
         "passes": rows,

@@ -303,15 +303,22 @@ def test_those_beyond_a_full_group_of_slots_are_fed_as_without_it() -> None:
     assert [what for what, _ in toy.seen[:3]] == ["several", "alone", "alone"]
 
 
-def test_a_place_that_is_left_is_filled_from_the_end() -> None:
+def test_a_place_that_is_left_is_filled_from_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Toy()
+    moves: list[tuple[int, int]] = []
+
+    def moved(row: int, to: int) -> None:
+        moves.append((row, to))
+        Toy.move(toy, row, to)
+
+    monkeypatch.setattr(toy, "move", moved)
     scheduler: Scheduler[int] = Scheduler(toy, 4, 64)
     running = [asked(scheduler, [n], 20) for n in range(4)]
     heads = [[next(one)] for one in running]
     running[0].close()
     told = [head + list(one) for head, one in zip(heads[1:], running[1:], strict=True)]
     assert told == [wanted([n], 20) for n in (1, 2, 3)]
-    assert sorted(map(len, toy.held)) == [] or toy.held[3] == []
+    assert moves[0] == (3, 0)
 
 
 def test_a_long_prompt_does_not_keep_those_waiting_who_write() -> None:

@@ -192,6 +192,9 @@ def test_passes_are_held_against_what_the_machine_allows(shop_bot: Path) -> None
     told = json.loads(done.stdout)
     one, eight = told["passes"]["1"], told["passes"]["8"]
     assert one["ms_at_fp32_peak"] < eight["ms_at_fp32_peak"]
+    assert told["int8_gops"] > 0
+    ratio = told["fp32_gflops"] / told["int8_gops"]
+    assert eight["ms_at_int8_peak"] == pytest.approx(eight["ms_at_fp32_peak"] * ratio, abs=0.02)
     assert one["ms_at_bandwidth"] == eight["ms_at_bandwidth"] > 0
     assert 0.5 < sum(one["shares"].values()) < 1.01
     assert any(name.startswith("MatMul") for name in one["shares"])

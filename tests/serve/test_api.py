@@ -341,6 +341,19 @@ def test_without_a_cache_nothing_is_counted(
 
 
 @end_to_end
+def test_entries_that_were_found_stored_are_counted(server: Any) -> None:
+    def found() -> float:
+        name = 'featherdesk_blocks_total{stored="yes"} '
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = found()
+    asked = [{"role": "user", "content": "What does express delivery to Leeds cost me?"}]
+    assert _chat(server, messages=asked).json()["featherdesk"]["author"] == "model"
+    assert found() > before
+
+
+@end_to_end
 def test_a_served_bot_keeps_answers_unless_it_is_told_not_to(
     server: Any, shop: Path, start: Callable[..., Any]
 ) -> None:

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -112,6 +113,8 @@ def test_users_start_and_floor_are_measured(run: Outcome) -> None:
     assert crowds.mb_a_user is not None
     assert crowds.mb_a_user < 60
     assert crowds.ceiling == pytest.approx(1000 / (crowds.fed * crowds.best_ms), rel=0.1)
+    middle = statistics.median(one.answers_a_second for one in crowds.ours)
+    assert crowds.share == pytest.approx(middle / crowds.ceiling, rel=0.1)
     assert run.floor is not None
     assert run.floor.token_ms > 0
 

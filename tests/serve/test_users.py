@@ -119,6 +119,10 @@ class Shop:
         text = httpx.get(f"{self.url}/metrics", timeout=60).text
         return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
+    def written(self) -> float:
+        """Tokens that went through the model so far."""
+        return self.figure("featherdesk_pass_tokens_sum")
+
     def idle(self) -> bool:
         return self.figure("featherdesk_writing") == self.figure("featherdesk_queue_length") == 0
 
@@ -163,7 +167,7 @@ def _opened(
     server = start(folder, "--no-page").wait(page=False)
     shop = Shop(server)
     until = time.monotonic() + 300  # the warm-up takes a place too, and is counted where none is
-    while not shop.figure("featherdesk_pass_tokens_sum") or not shop.idle():
+    while not shop.written() or not shop.idle():
         assert time.monotonic() < until, "the warm-up does not end"
         time.sleep(0.05)
     yield shop
@@ -199,8 +203,7 @@ def test_every_customer_is_answered_or_told_when_to_come_back(tiny_shop: Shop) -
         _crowd(customer)
         resident.append(tiny_shop.resident_mb())
     assert len(answers) == 4 * 3 * USERS
-    assert {answer.status_code for answer in answers} <= {200, 503}
-    assert any(answer.status_code == 200 for answer in answers)
+    assert {answer.status_code for answer in answers} == {200, 503}  # five places for twelve
     for answer in answers:
         if answer.status_code == 503:
             assert 1 <= int(answer.headers["Retry-After"]) <= 60
@@ -213,7 +216,7 @@ def test_every_customer_is_answered_or_told_when_to_come_back(tiny_shop: Shop) -
     refused = sum(answer.status_code == 503 for answer in answers)
     assert tiny_shop.figure("featherdesk_refused_total") == refused
     assert tiny_shop.figure("featherdesk_wait_seconds_count") >= len(answers) - refused
-    assert tiny_shop.figure("featherdesk_pass_tokens_sum") > 0
+    assert tiny_shop.written() > 0
 
 
 def test_a_crowd_is_told_what_each_is_told_alone(roomy_shop: Shop) -> None:
@@ -243,6 +246,10 @@ def test_a_crowd_is_told_what_each_is_told_alone(roomy_shop: Shop) -> None:
 
 
 def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
+    begun = tiny_shop.written()
+    _asked(tiny_shop.url)
+    whole = tiny_shop.written() - begun
+
     def customer(number: int) -> None:
         body = {"messages": [{"role": "user", "content": ASKED}], "stream": number % 2 == 0}
         with httpx.Client(timeout=httpx.Timeout(60, read=0.05)) as client:
@@ -254,11 +261,15 @@ def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
             except httpx.ReadTimeout:
                 pass
 
+    begun, admitted = tiny_shop.written(), tiny_shop.figure("featherdesk_wait_seconds_count")
     _crowd(customer)
     until = time.monotonic() + 300
     while not tiny_shop.idle():
         assert time.monotonic() < until, "a place was never freed"
         time.sleep(0.1)
+    admitted = tiny_shop.figure("featherdesk_wait_seconds_count") - admitted
+    assert admitted > 0
+    assert tiny_shop.written() - begun < 0.9 * admitted * whole  # not all to the end
     answer = _asked(tiny_shop.url)
     assert answer.status_code == 200
     assert json.loads(answer.text)["featherdesk"]["entry_id"] == "delivery"
