@@ -261,7 +261,7 @@ class Measurement:
             fed=plain.fed,
             best_ms=round(best, 6),
             ceiling=round(ceiling, 2),
-            share=round(rate.median / ceiling, 3) if rate else 0.0,
+            share=round(rate.median / ceiling, 6) if rate else 0.0,
         )
 
 
