@@ -6,8 +6,8 @@ For each number of tokens taken in at once behind `--past` others: milliseconds 
 beside them the bytes that a pass has to read (every weight once, keys and values of what came before)
 over the bandwidth that a copy reaches here, below which no pass comes; and its operations (two a weight
 and token, and those of attention) over what a matrix product reaches here, in fp32 (numpy) and of bytes
-(onnxruntime's MatMulInteger), the best of five. The second graph multiplies bytes, so the latter is its
-floor. Then, by onnxruntime's own profiler, the share of each kind of node. At last several customers
+(onnxruntime's MatMulInteger), the best of five. The second graph multiplies bytes, so the latter is
+its floor. Then, by onnxruntime's own profiler, the share of each kind of node. At last several customers
 with ten tokens each, one after another and in one pass. Prints JSON.
 """
 

@@ -293,11 +293,15 @@ def test_questions_are_answered_while_it_warms_up_and_the_page_comes_after(
     assert made.wait(30)
 
 
+def _figure(url: str, name: str) -> float:
+    """A figure of /metrics."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
 def _counted(url: str, result: str) -> float:
     """A figure of the answer cache in /metrics."""
-    name = f'featherdesk_answer_cache_total{{result="{result}"}} '
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+    return _figure(url, f'featherdesk_answer_cache_total{{result="{result}"}}')
 
 
 def test_a_question_that_was_asked_before_is_answered_at_once_and_says_so(
@@ -342,15 +346,11 @@ def test_without_a_cache_nothing_is_counted(
 
 @end_to_end
 def test_entries_that_were_found_stored_are_counted(server: Any) -> None:
-    def found() -> float:
-        name = 'featherdesk_blocks_total{stored="yes"} '
-        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-        return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
-
-    before = found()
+    stored = 'featherdesk_blocks_total{stored="yes"}'
+    before = _figure(server.url, stored)
     asked = [{"role": "user", "content": "What does express delivery to Leeds cost me?"}]
     assert _chat(server, messages=asked).json()["featherdesk"]["author"] == "model"
-    assert found() > before
+    assert _figure(server.url, stored) > before
 
 
 @end_to_end

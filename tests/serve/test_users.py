@@ -119,8 +119,8 @@ class Shop:
         text = httpx.get(f"{self.url}/metrics", timeout=60).text
         return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
-    def written(self) -> float:
-        """Tokens that went through the model so far."""
+    def fed(self) -> float:
+        """Tokens that were fed to the model so far."""
         return self.figure("featherdesk_pass_tokens_sum")
 
     def idle(self) -> bool:
@@ -167,7 +167,7 @@ def _opened(
     server = start(folder, "--no-page").wait(page=False)
     shop = Shop(server)
     until = time.monotonic() + 300  # the warm-up takes a place too, and is counted where none is
-    while not shop.written() or not shop.idle():
+    while not shop.fed() or not shop.idle():
         assert time.monotonic() < until, "the warm-up does not end"
         time.sleep(0.05)
     yield shop
@@ -216,7 +216,7 @@ def test_every_customer_is_answered_or_told_when_to_come_back(tiny_shop: Shop) -
     refused = sum(answer.status_code == 503 for answer in answers)
     assert tiny_shop.figure("featherdesk_refused_total") == refused
     assert tiny_shop.figure("featherdesk_wait_seconds_count") >= len(answers) - refused
-    assert tiny_shop.written() > 0
+    assert tiny_shop.fed() > 0
 
 
 def test_a_crowd_is_told_what_each_is_told_alone(roomy_shop: Shop) -> None:
@@ -246,9 +246,9 @@ def test_a_crowd_is_told_what_each_is_told_alone(roomy_shop: Shop) -> None:
 
 
 def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
-    begun = tiny_shop.written()
+    begun = tiny_shop.fed()
     _asked(tiny_shop.url)
-    whole = tiny_shop.written() - begun
+    whole = tiny_shop.fed() - begun
 
     def customer(number: int) -> None:
         body = {"messages": [{"role": "user", "content": ASKED}], "stream": number % 2 == 0}
@@ -261,7 +261,7 @@ def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
             except httpx.ReadTimeout:
                 pass
 
-    begun, admitted = tiny_shop.written(), tiny_shop.figure("featherdesk_wait_seconds_count")
+    begun, admitted = tiny_shop.fed(), tiny_shop.figure("featherdesk_wait_seconds_count")
     _crowd(customer)
     until = time.monotonic() + 300
     while not tiny_shop.idle():
@@ -269,7 +269,7 @@ def test_customers_who_leave_free_their_places(tiny_shop: Shop) -> None:
         time.sleep(0.1)
     admitted = tiny_shop.figure("featherdesk_wait_seconds_count") - admitted
     assert admitted > 0
-    assert tiny_shop.written() - begun < 0.9 * admitted * whole  # not all to the end
+    assert tiny_shop.fed() - begun < 0.9 * admitted * whole  # not all to the end
     answer = _asked(tiny_shop.url)
     assert answer.status_code == 200
     assert json.loads(answer.text)["featherdesk"]["entry_id"] == "delivery"
