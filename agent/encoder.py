@@ -139,13 +139,13 @@ class Paired:
         """Unit vectors, shape (len(texts), 896)."""
         latin = [place for place, text in enumerate(texts) if is_latin(text)]
         out = np.zeros((len(texts), self.dimensions), np.float32)
-        calls = [partial(self._multilingual.embed, texts)]
+        told = partial(self._multilingual.embed, texts)
         if latin:
-            calls.append(partial(self._english.embed, [texts[place] for place in latin]))
-        told, *english = side_by_side(calls)
-        out[:, MiniLM.dimensions :] = told
-        for vectors in english:
-            out[latin, : MiniLM.dimensions] = 1.5 * vectors
+            english = partial(self._english.embed, [texts[place] for place in latin])
+            out[:, MiniLM.dimensions :], found = side_by_side(told, english)
+            out[latin, : MiniLM.dimensions] = 1.5 * found
+        else:
+            out[:, MiniLM.dimensions :] = told()
         return _unit(out)
 
     def is_word(self, word: str) -> bool:
@@ -170,8 +170,8 @@ class WordsOnly:
 
 
 class Remembering:
-    """An encoder that knows what the thread asked it last: guards and router of one message ask
-    the same. What it returns may not be changed."""
+    """An encoder that knows the texts that the thread asked it last: guards ask for a message,
+    the router for the same with its parts. What it returns may not be changed."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.id, self.dimensions = encoder.id, encoder.dimensions
@@ -179,13 +179,14 @@ class Remembering:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """As the encoder's own."""
-        asked = tuple(texts)
-        if getattr(self._last, "asked", None) != asked:
-            told = self._encoder.embed(texts)
-            told.flags.writeable = False
-            self._last.asked, self._last.told = asked, told
-        found: Vectors = self._last.told
-        return found
+        known: dict[str, Vectors] = getattr(self._last, "known", {})
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        if fresh:
+            known = known | dict(zip(fresh, self._encoder.embed(fresh), strict=True))
+        self._last.known = {text: known[text] for text in texts}
+        told = np.array([known[text] for text in texts], np.float32)
+        told.flags.writeable = False
+        return told.reshape(len(texts), self.dimensions)
 
     def is_word(self, word: str) -> bool:
         """As the encoder's own."""

@@ -6,7 +6,7 @@ measurements mean is the router's business.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -210,7 +210,8 @@ class Index:
         if head is not None:
             chosen.update(head.likeliest(CANDIDATES // 3))
         found = sorted((n for n in chosen if not gone[n]), key=lambda n: (-float(dense[n]), n))
-        measure = _Measure(self, question, vector, hidden, absent, head)
+        covered = self.lexical.coverage(question)
+        measure = _Measure(self, covered, vector, hidden, absent, head)
         best = [float(dense[n]) for n in found[:2]]
         return [
             measure.candidate(n, float(lexical[n]), best[place == 0] if len(best) > 1 else 0.0)
@@ -254,10 +255,10 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """Measures entries against one question."""
+    """Measures entries against one question, of which texts hold the share `covered`."""
 
     index: Index
-    question: str
+    covered: Callable[[Sequence[int]], float]
     vector: NDArray[np.float32]
     hidden: int | None
     absent: int | None
@@ -270,7 +271,7 @@ class _Measure:
         nearest = sorted(wordings, key=lambda n: -float(cosine[n - first]))[:2]
         own = [float(cosine[n - first]) for n in nearest] or [0.0]
         answer = float(cosine[-1])
-        covered = self.index.lexical.covered(self.question, [*wordings, last - 1])
+        covered = self.covered([*wordings, last - 1])
         margin = max(own[0], answer) - rival
         told = self.head.features(number, self.absent) if self.head else (0.0, 0.0)
         features = np.array([own[0], own[-1], answer, bm25, covered, margin, *told])

@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -107,13 +107,23 @@ class LexicalIndex:
 
     def covered(self, query: str, documents: Sequence[int]) -> float:
         """The share (0..1) of the question's word weight that the named texts hold together."""
+        return self.coverage(query)(documents)
+
+    def coverage(self, query: str) -> Callable[[Sequence[int]], float]:
+        """`covered` for many groups of texts, with the question read once."""
         asked = sorted(set(words(query)))
         weight = self._weight(asked)
-        if not weight or not len(documents):
-            return 0.0
-        held = np.concatenate([self._held[self._start[n] : self._start[n + 1]] for n in documents])
-        known = np.array([self._number[word] for word in asked if word in self._number], np.int32)
-        return float(self._idf[known[np.isin(known, held)]].sum()) / weight
+        known = [self._number[word] for word in asked if word in self._number]
+
+        def covered(documents: Sequence[int]) -> float:
+            if not weight:
+                return 0.0
+            held: set[int] = set()
+            for n in documents:
+                held.update(self._held[self._start[n] : self._start[n + 1]].tolist())
+            return float(self._idf[[word for word in known if word in held]].sum()) / weight
+
+        return covered
 
     def _weight(self, tokens: Sequence[str]) -> float:
         numbers = [self._number.get(word, -1) for word in tokens]

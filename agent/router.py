@@ -6,6 +6,7 @@ Knows nothing of models; weights and thresholds come from `calibration`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from .rewrite import Rewritten, parts, rewritten
 from .scoring import Scorer, from_odds, log_odds
 from .smalltalk import SmallTalk, covered, smalltalk
 from .strangeness import doubt
+from .threads import side_by_side
 from .types import HandoffReason, Match, Route, RouteKind, Turn
 
 __all__ = ["Router"]
@@ -60,17 +62,25 @@ class Router:
         asked = rewritten(self.index.speller.mended(question), history)
         pieces = [] if asked.leans else parts(asked.question)
         vectors = self.index.encoder.embed([asked.question, *pieces])
-        held = _held(self._split(pieces, vectors[1:], limits, today), limits)
-        whole = self._whole(asked, vectors[0], today)
-        if len(held) > 1 and _apart(held, whole):
+        whole = partial(self._whole, asked, vectors[0], today)
+        if not pieces:
+            return self._decide(whole(), limits)
+        split = partial(self._split, pieces, vectors[1:], limits, today)
+        held, matches = side_by_side(split, whole)
+        if len(held) > 1 and _apart(held, matches):
             return self._answer(_interleaved(list(held.values())), limits, list(held))
-        return self._decide(whole, limits)
+        return self._decide(matches, limits)
 
     def _split(
         self, pieces: Sequence[str], vectors: Vector, limits: Fit, today: date
     ) -> dict[str, list[Match]]:
-        """The matches of each part of a message; none, and nothing read, where search alone finds
-        fewer than two entries that parts may be answered from."""
+        """The parts of a message with an entry of their own to answer them, none of them a
+        skill's, with their matches.
+
+        Of two parts both must have one; of three, one may only tell how it came to the others.
+        Nothing is read where search alone finds fewer than two such entries, and no part behind
+        those after which there cannot be two.
+        """
         found = [
             self.index.candidates(text, vector, today=today)
             for text, vector in zip(pieces, vectors, strict=True)
@@ -80,10 +90,15 @@ class Router:
         least = log_odds(limits.answer) / max(limits.weights.sure[0], 0.1)
         if len({entry for entry, odds in nearest if odds >= least}) < 2:
             return {}
-        return {
-            text: self._matches(text, [candidates])
-            for text, candidates in zip(pieces, found, strict=True)
-        }
+        held: dict[str, list[Match]] = {}
+        for place, (text, candidates) in enumerate(zip(pieces, found, strict=True)):
+            if len(held) + len(pieces) - place < 2:
+                return {}
+            matches = self._matches(text, [candidates])
+            taken = {best[0].entry_id for best in held.values()}
+            if matches and matches[0].score >= limits.answer and not matches[0].skill:
+                held |= {} if matches[0].entry_id in taken else {text: matches}
+        return held
 
     def _talk(self, question: str) -> SmallTalk | None:
         """The small talk a message is, unless the FAQ has an entry for it."""
@@ -198,19 +213,6 @@ def _route(
         reply,
         tuple(questions),
     )
-
-
-def _held(split: dict[str, list[Match]], limits: Fit) -> dict[str, list[Match]]:
-    """The parts of a message with an entry of their own to answer them, none of them a skill's.
-
-    Of two parts both must have one; of three, one may only tell how it came to the others.
-    """
-    held: dict[str, list[Match]] = {}
-    for text, matches in split.items():
-        if matches and matches[0].score >= limits.answer and not matches[0].skill:
-            taken = any(matches[0].entry_id == other[0].entry_id for other in held.values())
-            held |= {} if taken else {text: matches}
-    return held
 
 
 def _apart(held: dict[str, list[Match]], whole: list[Match]) -> bool:

@@ -6,7 +6,7 @@ Knows nothing of what the work is.
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -17,17 +17,19 @@ from .cores import available_cores
 __all__ = ["Stopped", "called", "iterated", "side_by_side"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 Stopped = Callable[[], bool]
 
 
-def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the calls return, in their order. Those that no thread has begun when the caller comes
-    to them it makes itself, so that nobody waits for a thread."""
-    others = [_pool().submit(call) for call in calls[1:]]
-    told = [call() for call in calls[:1]]
-    for call, other in zip(calls[1:], others, strict=True):
-        told.append(call() if other.cancel() else other.result())
-    return told
+def side_by_side(first: Callable[[], T], second: Callable[[], U]) -> tuple[T, U]:
+    """What two calls return. The caller makes the first, and the second too where no thread has
+    begun it by then, so that nobody waits for a thread."""
+    other = _pool().submit(second)
+    try:
+        told = first()
+    finally:
+        left = other.cancel()
+    return told, second() if left else other.result()
 
 
 @cache

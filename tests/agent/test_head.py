@@ -62,6 +62,13 @@ def test_an_absent_entry_is_no_rival() -> None:
     assert scores.features(1, absent=0) == (1.0, 1.0)
 
 
+def test_an_entry_is_held_against_the_best_of_the_others() -> None:
+    scores = HeadScores({0: -1.0, 1: -2.0, 2: -3.0, 3: -4.0}, -3.5)
+    margins = [scores.features(entry, absent)[1] for entry, absent in ((0, 1), (1, 0), (3, 9))]
+    assert margins == [2.0, 1.0, -3.0]
+    assert HeadScores({0: -1.0, 1: -2.0}, -3.5).features(0, absent=1) == (2.5, 2.5)
+
+
 def test_out_of_fold_scores_are_less_sure_than_those_of_a_head_that_saw_the_question() -> None:
     vectors, owner, rest = _clouds(8, 8, seed=3)
     rng = np.random.default_rng(1)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,33 +60,33 @@ def test_calls_side_by_side_run_at_once_and_answer_in_their_order() -> None:
         met.wait()
         return name
 
-    assert side_by_side([lambda: here("a"), lambda: here("b")]) == ["a", "b"]
-    assert side_by_side([]) == []
+    assert side_by_side(lambda: here("a"), lambda: here("b")) == ("a", "b")
 
 
 def test_where_every_thread_is_busy_the_caller_does_it_itself() -> None:
-    free, begun = threading.Event(), threading.Semaphore(0)
+    free, everybody = threading.Event(), threading.Barrier(1 + available_cores(), timeout=30)
 
-    def busy() -> None:
-        begun.release()
+    def busy(begun: threading.Event) -> None:
+        begun.set()
+        everybody.wait()
         free.wait(30)
 
-    workers = available_cores()
-    blocked = threading.Thread(
-        target=side_by_side, args=([begun.release, *[busy] * workers],), daemon=True
-    )
-    blocked.start()
-    for _ in range(1 + workers):
-        assert begun.acquire(timeout=30)
-    told = side_by_side([threading.get_ident] * 3)
+    for _ in range(available_cores()):
+        begun = threading.Event()
+        calls = (partial(begun.wait, 30), partial(busy, begun))
+        threading.Thread(target=side_by_side, args=calls, daemon=True).start()
+    everybody.wait()
+    told = side_by_side(threading.get_ident, threading.get_ident)
     free.set()
-    blocked.join(30)
-    assert told == [threading.get_ident()] * 3
+    assert told == (threading.get_ident(), threading.get_ident())
 
 
-def test_what_fails_beside_is_told() -> None:
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_fails_beside_is_told(failing: int) -> None:
     def fails() -> int:
         raise ValueError("here")
 
+    calls = [lambda: 1, lambda: 1]
+    calls[failing] = fails
     with pytest.raises(ValueError, match="here"):
-        side_by_side([lambda: 1, fails])
+        side_by_side(*calls)
