@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from .errors import ArtifactError
 __all__ = ["ROTARY", "Block", "BlockStore", "Rotary", "block_key"]
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
 _TINY = 1e-12
 ROTARY = "rotary.json"
 """In a generator folder: how it turns keys."""
@@ -56,20 +58,25 @@ class Rotary:
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}); export the model again") from None
 
-    def turned(self, keys: Floats, offset: int) -> Floats:
-        """Keys (layers, heads, n, size) moved `offset` places on."""
-        if not offset:
-            return keys
+    def turn(self, keys: NDArray[Any], scales: Floats, offset: int, out: Numbers) -> None:
+        """Write keys (layers, heads, n, size) times `scales`, moved `offset` places on, to `out`.
+
+        No array of all the keys is made but for `out`: memory that is new costs more than a sum.
+        """
         angles = (self.frequencies * np.float32(offset))[:, None, None, :]
         cos, sin = np.cos(angles), np.sin(angles)
+        (first, second), (one, other), (a, b) = map(self._pairs, (keys, scales, out))
+        np.multiply(first, one * cos, out=a)
+        a -= second * (other * sin)
+        np.multiply(first, one * sin, out=b)
+        b += second * (other * cos)
+
+    def _pairs(self, keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The first and the second of every pair that turns."""
         if self.interleaved:
-            first, second = keys[..., 0::2], keys[..., 1::2]
-        else:
-            first, second = np.split(keys, 2, axis=-1)
-        a, b = first * cos - second * sin, first * sin + second * cos
-        if not self.interleaved:
-            return np.concatenate([a, b], axis=-1)
-        return np.stack([a, b], axis=-1).reshape(keys.shape)
+            return keys[..., 0::2], keys[..., 1::2]
+        half = keys.shape[-1] // 2
+        return keys[..., :half], keys[..., half:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +115,10 @@ class Block:
         """The arrays in the order they are kept in."""
         return (self.keys, self.values, self.key_scales, self.value_scales)
 
-    def floats(self, rotary: Rotary, offset: int) -> tuple[Floats, Floats]:
-        """Keys turned to begin at place `offset`, and values."""
-        keys = rotary.turned(self.keys * self.key_scales, offset)
-        return keys, self.values * self.value_scales
+    def put(self, rotary: Rotary, offset: int, keys: Numbers, values: Numbers) -> None:
+        """Write floats (layers, heads, n, size): keys turned to begin at `offset`, and values."""
+        rotary.turn(self.keys, self.key_scales, offset, keys)
+        np.multiply(self.values, self.value_scales, out=values)
 
 
 def _scales(values: Floats, axis: int) -> Floats:

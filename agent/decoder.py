@@ -10,7 +10,7 @@ as many as each brings. Knows nothing of requests, prompts or sampling.
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ class Decoder:
 
     def release(self) -> None:
         """Give the memory back, where it can be made again."""
+        self._held: NDArray[Any] = np.zeros((2, 0, 0, 0, 0, 0), self._dtype)
         self._arrays: dict[str, NDArray[Any]] = {}
         self._values: dict[str, Any] = {}
         self._at: dict[str, int] = {}
@@ -232,29 +233,24 @@ class Decoder:
         """Whether a row has yet to go over, with a pass of its own."""
         return row in self._staged
 
-    def place(self, row: int, start: int, keys: Floats, values: Floats) -> None:
-        """Put keys and values (layers, heads, n, size) into the places of a row from `start` on."""
-        end = start + keys.shape[2]
-        for layer, (key, value) in enumerate(self._pairs()):
-            self._arrays[key][row, :, start:end] = keys[layer]
-            self._arrays[value][row, :, start:end] = values[layer]
-        self._used[row] = end
+    def places(self, row: int, start: int, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """So many places of a row from `start` on, (layers, heads, count, size) for keys and for
+        values, to be filled."""
+        self._used[row] = start + count
         if self._mirrored:
             self._staged.add(row)
+        keys, values = self._held[:, :, row, :, start : start + count]
+        return keys, values
 
     def read(self, row: int, count: int) -> tuple[Floats, Floats]:
         """Keys and values (layers, heads, count, size) of a row's first places."""
-        keys, values = (
-            np.stack([self._arrays[name][row, :, :count] for name in names])
-            for names in zip(*self._pairs(), strict=True)
-        )
-        return np.asarray(keys, np.float32), np.asarray(values, np.float32)
+        keys, values = np.array(self._held[:, :, row, :, :count], np.float32)
+        return keys, values
 
     def move(self, row: int, to: int) -> None:
         """Copy what a row holds to another."""
         used = self._used[to] = self._used[row]
-        for array in self._arrays.values():
-            array[to, :, :used] = array[row, :, :used]
+        self._held[:, :, to, :, :used] = self._held[:, :, row, :, :used]
         self._staged |= {to} if row in self._staged else set()
         self.clear(row)
 
@@ -274,24 +270,22 @@ class Decoder:
     def _make(self, rows: int, room: int) -> None:
         """Places, and in them what was there; memory counts from the first use on."""
         shape = (rows, self._heads, room, self._size)
-        made = {name: np.zeros(shape, self._dtype) for name in self._past}  # may fail
-        old, used = self._arrays, self._used
+        keys = [name for name in self._past if name.endswith(".key")]
+        made = np.zeros((2, len(keys), *shape), self._dtype)  # may fail
+        old, used = self._held, self._used
         self.release()
-        self._arrays = made
-        for name, array in old.items():
-            for row, count in enumerate(used):
-                self._arrays[name][row, :, :count] = array[row, :, :count]
+        self._held = made
+        for layer, name in enumerate(keys):
+            self._arrays[name] = made[0, layer]
+            self._arrays[f"{name[:-4]}.value"] = made[1, layer]
+        for row, count in enumerate(used):
+            made[:, :, row, :, :count] = old[:, :, row, :, :count]
         self._used, self._room = used + [0] * (rows - len(used)), room
         self._at = {name: array.ctypes.data for name, array in self._arrays.items()}
         if self._device != "cpu":
             make = self._ort.OrtValue.ortvalue_from_shape_and_type
             self._values = {n: make(shape, self._element, self._device) for n in self._past}
             self._at = {name: value.data_ptr() for name, value in self._values.items()}
-
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        """The names of keys and values, layer by layer."""
-        keys = [name for name in self._past if name.endswith(".key")]
-        return zip(keys, [name[:-4] + ".value" for name in keys], strict=True)
 
     def _bound(self, first: int, count: int) -> Any:
         """A binding of neighbouring rows, made once."""

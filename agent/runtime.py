@@ -266,7 +266,8 @@ class OnnxGenerator:
             found.append((past, block))
             past += length
         for start, block in found:
-            self._decoder.place(request.row, start, *block.floats(self._rotary, start))
+            places = self._decoder.places(request.row, start, block.keys.shape[2])
+            block.put(self._rotary, start, *places)
         return past
 
     def _kept(

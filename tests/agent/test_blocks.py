@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from featherdesk.agent.blocks import Block, BlockStore, Rotary, block_key
 from featherdesk.agent.errors import ArtifactError
+from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
 RNG = np.random.default_rng(0)
 
 
@@ -19,17 +21,24 @@ def test_turning_twice_is_turning_by_the_sum(interleaved: bool) -> None:
     frequencies = np.array([[1.0, 0.1, 0.01, 0.001]] * 2, np.float32)
     rotary = Rotary(frequencies, interleaved)
     keys = RNG.normal(size=(2, 3, 5, 8)).astype(np.float32)
-    assert np.allclose(
-        rotary.turned(rotary.turned(keys, 7), 30), rotary.turned(keys, 37), atol=1e-5
-    )
-    assert np.allclose(rotary.turned(keys, 0), keys)
+    plain, many = np.ones((2, 3, 1, 8), np.float32), np.arange(1, 9, dtype=np.float32)
+
+    def turned(keys: Floats, offset: int, scales: Floats = plain) -> Floats:
+        out = np.full((2, 3, 9, 8), np.nan, np.float32)[:, :, 2:7]  # as places of a row are
+        rotary.turn(keys, scales, offset, out)
+        return out
+
+    assert np.allclose(turned(turned(keys, 7), 30), turned(keys, 37), atol=1e-5)
+    assert np.allclose(turned(keys, 0), keys)
+    assert np.allclose(turned(keys, 5, plain * many), turned(keys * many, 5), atol=1e-5)
     lengths = np.linalg.norm(keys, axis=-1)
-    assert np.allclose(np.linalg.norm(rotary.turned(keys, 99), axis=-1), lengths, atol=1e-5)
+    assert np.allclose(np.linalg.norm(turned(keys, 99), axis=-1), lengths, atol=1e-5)
 
 
 def test_eight_bits_are_near() -> None:
     keys, values = (RNG.normal(size=(2, 3, 40, 8)).astype(np.float32) for _ in range(2))
-    found = Block.of(keys, values).floats(Rotary(np.ones((2, 4), np.float32)), 0)
+    found = np.empty((2, 2, 3, 40, 8), np.float32)
+    Block.of(keys, values).put(Rotary(np.ones((2, 4), np.float32)), 0, found[0], found[1])
     for near, exact in zip(found, (keys, values), strict=True):
         assert np.abs(near - exact).max() < 0.02 * np.abs(exact).max()
 
