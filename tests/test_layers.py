@@ -103,7 +103,7 @@ def test_help_loads_nothing_heavy_and_costs_little() -> None:
 
 def test_the_engine_and_the_api_load_no_torch() -> None:
     code = "import featherdesk.agent.engine, featherdesk.serve.api, featherdesk.serve.live"
-    assert not (HEAVY - {"gradio"}) & _loaded_by(code)
+    assert not HEAVY & _loaded_by(code)
 
 
 def test_the_mcp_server_needs_no_page() -> None:

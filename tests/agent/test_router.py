@@ -14,6 +14,7 @@ from featherdesk.agent.out_of_scope import out_of_scope_questions
 from featherdesk.agent.router import Router
 from featherdesk.agent.texts import say
 from featherdesk.agent.types import Entry, HandoffReason, RouteKind, Turn
+from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,41 @@ def test_two_questions_pass_both_entries(router: Router) -> None:
     route = router.route("How long does delivery take and can I return worn boots?")
     assert set(route.passed[:2]) == {"delivery", "worn"}
     assert route.parts == 2
+
+
+class _Unsure:
+    """A reranker that says of every entry but those named that it does not answer."""
+
+    id = "unsure"
+
+    def __init__(self, sure_of: str = "") -> None:
+        self.sure_of = sure_of
+        self.asked: list[str] = []
+
+    def reads(self, text: str) -> bool:
+        return True
+
+    def score(
+        self, question: str, entries: Sequence[tuple[str, str]], before: str = ""
+    ) -> NDArray[np.float64]:
+        self.asked.append(question)
+        return np.full(len(entries), 9.0 if self.sure_of and self.sure_of in question else -60.0)
+
+
+def test_no_part_is_read_behind_those_after_which_there_cannot_be_two(router: Router) -> None:
+    asked = "How long does delivery take and can I return worn boots?"
+    sure = replace(router.calibration.latin.weights, sure=(1.0, 1.0, 0.0, 0.0))
+    latin = replace(router.calibration.latin, weights=sure)
+    calibration = replace(router.calibration, latin=latin)
+
+    def read(sure_of: str) -> list[str]:
+        reranker = _Unsure(sure_of)
+        replace(router, calibration=calibration, reranker=reranker).route(asked)
+        return sorted(reranker.asked)
+
+    first, second = "How long does delivery take", "can I return worn boots"
+    assert read("") == sorted([asked, first])
+    assert read(first) == sorted([asked, first, second])
 
 
 def test_a_follow_up_uses_the_turn_before(router: Router) -> None:

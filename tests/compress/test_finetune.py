@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
 from featherdesk.agent.errors import ConfigError, FeatherdeskError
 from featherdesk.agent.types import Entry
@@ -270,3 +271,19 @@ def test_how_far_the_doubts_lie_apart_counts_where_an_answer_begins(
 def test_rounding_goes_with_plain_lora(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         _config(bits=4, **changes)
+
+
+def test_training_sets_its_threads(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as a container may use, or as the settings say."""
+    before, rows = torch.get_num_threads(), _rows(24)
+    monkeypatch.setattr("featherdesk.compress.finetune.available_cores", lambda: 1)
+    try:
+        for threads, wanted in ((0, 1), (3, 3)):
+            config = _config(threads=threads, max_steps=1, evaluate_every=1)
+            out = tmp_path / str(threads)
+            finetune(tiny, rows[:20], rows[20:], out, config, progress=False)
+            assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(before)

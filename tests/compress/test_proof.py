@@ -5,7 +5,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+from featherdesk.agent.blocks import Block, BlockStore
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress import proof as module
 from featherdesk.compress.export import ExportFast
@@ -64,6 +66,16 @@ def hook(told, given):
 sys.addaudithook(hook)
 proof._once(pathlib.Path(model), pathlib.Path(place), Quantization(precision="fp32"))
 """
+
+
+def test_entries_that_were_read_beforehand_are_measured_where_they_lie(tmp_path: Path) -> None:
+    keys = np.ones((2, 3, 400, 8), np.float32)
+    size = BlockStore.write(tmp_path / "blocks", [("a", Block.of(keys, keys))])
+    (tmp_path / "generator").mkdir()
+    (tmp_path / "generator" / "model.onnx").write_bytes(b"x" * 10**6)
+    assert size > 38_400
+    assert module._stored_mb(tmp_path) == pytest.approx(size / 1e6, abs=0.006)
+    assert module._stored_mb(tmp_path / "generator") == module._stored_mb(None) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from featherdesk.agent.blocks import BlockStore
+from featherdesk.agent.lookup import Pace
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.compress.architecture import open_model
 from featherdesk.compress.dataset import Encoded
@@ -109,6 +110,29 @@ def test_guesses_change_no_answer(stored: bool, talkative: Path, tmp_path: Path)
     for sources in ([plain], [[1, 2, 3], plain[3:]], [plain[:6] + [5] * 6], [[9] * 40]):
         assert says([list(source) for source in sources])[0] == plain
     assert says([plain])[1] < steps - 4
+
+
+def test_what_passes_take_is_learned_from(
+    talkative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much a guess costs is measured on this machine: in passes that read no prompt."""
+    seen: list[tuple[int, float]] = []
+    monkeypatch.setattr(Pace, "timed", lambda _, *told: seen.append(told))
+    export(talkative, tmp_path / "g", Quantization("fp32"))
+    generator = OnnxGenerator(tmp_path / "g", 1)
+
+    def says(sources: list[list[int]]) -> list[int]:
+        until = time.monotonic() + 60
+        steps = generator.generate(
+            IDS, max_tokens=24, deadline=until, stopped=lambda: False, sources=sources
+        )
+        return [step.token for step in steps]
+
+    plain = says([])
+    assert len(seen) == generator.scheduler.tally.passes - 1  # all but the prompt's
+    assert says([plain]) == plain
+    assert max(tokens for tokens, _ in seen) > 1
+    assert all(0 < seconds < 60 for _, seconds in seen)
 
 
 def test_what_stands_in_the_prompt_is_guessed_from_too(tiny: Path, tmp_path: Path) -> None:

@@ -27,14 +27,19 @@ REFUSED = {"verdict": "refused", "reasons": ["it loops"]}
 def bot(tmp_path: Path, encoder_folder: Path, entries: list[Entry]) -> Path:
     """A bot without a generator."""
     folder = tmp_path / "bot"
-    index = Index.build(entries, MiniLM(encoder_folder, 1))
-    index.save(folder / "knowledge")
-    calibrate(index, writes=()).save(folder / "knowledge" / "calibration.json")
     place(encoder_folder, folder / "encoder")
     (folder / "bot.toml").write_text('[bot]\nname = "b"\n[generation]\nwrites = []\n')
+    fill(folder, entries)
+    return folder
+
+
+def fill(folder: Path, entries: list[Entry]) -> None:
+    """Put entries into a bot's folder, anew where there are some."""
+    index = Index.build(entries, MiniLM(folder / "encoder", 1))
+    index.save(folder / "knowledge")
+    calibrate(index, writes=()).save(folder / "knowledge" / "calibration.json")
     contract, encoder = contract_hash(), index.encoder.id
     seal(folder, Manifest("b", "", "", "none", contract, (), encoder, len(entries), ("en",)))
-    return folder
 
 
 def mark(bot: Path, gate: dict[str, Any] | None) -> None:
@@ -88,21 +93,26 @@ def test_a_bot_without_a_generator_keeps_no_answers(bot: Path) -> None:
     live.store.close()
 
 
-def test_answers_outlive_a_rebuilt_bot_except_of_entries_that_changed(
-    bot: Path, entries: list[Entry], scripted: Any
+def test_answers_outlive_a_rebuilt_folder_except_of_entries_that_changed(
+    bot: Path, entries: list[Entry], scripted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    load = Agent.load
+    monkeypatch.setattr(
+        Agent, "load", lambda *told, **more: replace(load(*told, **more), generator=scripted(""))
+    )
     live = LiveBot(bot)
-    agent = replace(live.agent, generator=scripted(""))
-    live.answers = kept = live._answers(agent)
+    kept = live.agent.answers
     assert kept is not None
     for entry in entries:
         kept.add(entry.id, KeptAnswer(entry.answer, 0.5, (entry_version(entry),)))
-    changed = tuple(
+    changed = [
         replace(entry, answer=f"{entry.answer} Always.") if entry.id == "pay" else entry
-        for entry in agent.router.index.entries
-    )
-    agent.router.index.entries = changed
-    assert live._answers(agent) is kept
+        for entry in entries
+    ]
+    first = live.agent
+    fill(bot, changed)
+    assert after_loading(live) is not first
+    assert live.agent.answers is kept
     found = [entry.id for entry in entries if kept.get(entry.id, 0.5)]
     assert found == [entry.id for entry in entries if entry.id != "pay"]
     live.store.close()
