@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .encoder import onnxruntime_or_error
 from .errors import ArtifactError, GenerationError
 from .ragged import laid_out
-from .resources import mapped_apart
+from .resources import mapped_apart, pages
 from .sessions import Opener
 from .wide import SLOTS
 
@@ -271,7 +271,9 @@ class Decoder:
         """Places, and in them what was there; memory counts from the first use on."""
         shape = (rows, self._heads, room, self._size)
         keys = [name for name in self._past if name.endswith(".key")]
-        made = np.zeros((2, len(keys), *shape), self._dtype)  # may fail
+        whole = (2, len(keys), *shape)
+        size = int(np.prod(whole)) * np.dtype(self._dtype).itemsize
+        made = np.frombuffer(pages(size), self._dtype).reshape(whole)  # may fail
         old, used = self._held, self._used
         self.release()
         self._held = made

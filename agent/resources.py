@@ -4,10 +4,11 @@ none), and memory that was freed goes back to the machine.
 
 import ctypes
 import errno
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["give_memory_back", "mapped_apart", "out_of_memory", "out_of_space"]
+__all__ = ["give_memory_back", "mapped_apart", "out_of_memory", "out_of_space", "pages"]
 
 _MAP_FROM = -3
 """glibc's M_MMAP_THRESHOLD."""
@@ -40,6 +41,19 @@ def give_memory_back() -> None:
     """Have glibc return what was freed; elsewhere nothing is done."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def pages(size: int) -> mmap.mmap:
+    """So many bytes (at least one) of zeros, which count page by page as they are used: for large
+    arrays numpy asks the system for pages of 2 MB, and what lies between counts with what is used.
+
+    Raises:
+        MemoryError: the system has not so many.
+    """
+    try:
+        return mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError(f"not enough memory for {size} bytes: {error}") from None
 
 
 @contextmanager

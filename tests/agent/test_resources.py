@@ -1,9 +1,11 @@
 import errno
+import os
 
 import click
 import pytest
 from featherdesk.agent import cli
-from featherdesk.agent.resources import out_of_memory, out_of_space
+from featherdesk.agent.resources import out_of_memory, out_of_space, pages
+from featherdesk.serve.machine import resident_mb
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,20 @@ from featherdesk.agent.resources import out_of_memory, out_of_space
 )
 def test_memory_that_ran_out_is_known_by_every_name(error: Exception) -> None:
     assert out_of_memory(error)
+
+
+def test_pages_count_as_they_are_used() -> None:
+    size, before = 256 * 2**20, resident_mb(os.getpid())
+    made = pages(size)
+    made[:: 2**20] = b"x" * 256  # a byte of every megabyte
+    assert resident_mb(os.getpid()) - before < 30
+    assert made[1] == 0
+    assert len(made) == size
+
+
+def test_more_pages_than_there_are_is_no_memory() -> None:
+    with pytest.raises(MemoryError, match="not enough memory for 4611686018427387904 bytes"):
+        pages(2**62)
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
