@@ -15,6 +15,7 @@ from .encoder import Remembering, open_encoder
 from .guards import Guard, load_guards
 from .index import Index
 from .prefill import open_store
+from .prompt import MAX_ENTRIES, MOST_APART
 from .reranker import CrossEncoder
 from .resources import mapped_apart
 from .router import Router
@@ -87,5 +88,6 @@ def open_parts(
         guards = load_guards(config)
         calibration = Calibration.load(folder / "knowledge" / "calibration.json")
         languages = frozenset(manifest.writes)
-        router = Router(found.result(), calibration, languages, read.result())
+        shown = MOST_APART if manifest.blocks else MAX_ENTRIES
+        router = Router(found.result(), calibration, languages, read.result(), shown)
         return Parts(router, written.result(), guards)

@@ -13,13 +13,25 @@ from functools import cache
 
 from .types import Entry, Turn
 
-__all__ = ["END_OF_TURN", "MAX_ENTRIES", "REFUSAL", "Blocks", "contract_hash", "leaks", "render"]
+__all__ = [
+    "END_OF_TURN",
+    "MAX_ENTRIES",
+    "MOST_APART",
+    "REFUSAL",
+    "Blocks",
+    "contract_hash",
+    "leaks",
+    "render",
+]
 
 REFUSAL = "Sorry, the FAQ does not say."
 """What the model writes when the entries do not hold the answer."""
 
 END_OF_TURN = "<|im_end|>"
 MAX_ENTRIES = 4
+MOST_APART = 2
+"""Of entries that are read one by one: on `dev` 189 of 209 answers are right with two of them, 184
+with four; a third or fourth is hardly ever the one that is wanted."""
 MAX_HISTORY = 2
 _SYSTEM = "<|im_start|>system\nAnswer the customer from the FAQ.<|im_end|>\n<|im_start|>user\n"
 _ENTRY = "Q: {question}\nA: {answer}\n\n"

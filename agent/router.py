@@ -37,12 +37,14 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Decides the route of a question; `reranker` is the one the calibration was made with."""
+    """Decides the route of a question; `reranker` is the one the calibration was made with. At most
+    `shown` entries pass for one question."""
 
     index: Index
     calibration: Calibration
     writes: frozenset[str] = frozenset({"en"})
     reranker: Reranker | None = None
+    shown: int = MAX_ENTRIES
 
     def route(
         self, question: str, history: Sequence[Turn] = (), *, today: date | None = None
@@ -115,7 +117,7 @@ class Router:
         matches = [match for match in matches if not match.skill]
         return [
             match
-            for place, match in enumerate(matches[:MAX_ENTRIES])
+            for place, match in enumerate(matches[: self.shown])
             if not place or match.score >= limits.accompany * matches[0].score
         ]
 
@@ -176,7 +178,8 @@ class Router:
         if matches[0].skill:
             return _route(RouteKind.SKILL, limits, matches)
         minimum = max(1, len(questions))
-        entries = [self.index.entries[self.index.place[m.entry_id]] for m in matches[:MAX_ENTRIES]]
+        matched = matches[: max(minimum, self.shown)]
+        entries = [self.index.entries[self.index.place[m.entry_id]] for m in matched]
         least = limits.accompany * matches[0].score
         passed = [
             entry.id

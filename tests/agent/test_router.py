@@ -95,6 +95,19 @@ def test_two_questions_pass_both_entries(router: Router) -> None:
     assert route.parts == 2
 
 
+def test_no_more_entries_pass_than_are_shown_but_one_for_each_part(router: Router) -> None:
+    latin = replace(router.calibration.latin, accompany=0.0)
+    router = replace(router, calibration=replace(router.calibration, latin=latin))
+    asked = "how long does delivery take?"
+    passed = router.route(asked).passed
+    assert len(passed) > 2
+    assert replace(router, shown=2).route(asked).passed == passed[:2]
+    both = replace(router, shown=1).route(
+        "How long does delivery take and can I return worn boots?"
+    )
+    assert set(both.passed) == {"delivery", "worn"}
+
+
 class _Unsure:
     """A reranker that says of every entry but those named that it does not answer."""
 

@@ -208,6 +208,7 @@ def test_what_loses_too_much_one_by_one_is_judged_reading_together(
     assert len(notes) == len(verdicts) - 1
     assert all(f"the gate says {verdicts[0]} (too much)" in note for note in notes)
     assert (healed / FOLDER).exists() is blocks
+    assert Agent.load(healed).router.shown == (MOST_APART if blocks else MAX_ENTRIES)
     assert Agent.load(healed).reply("What costs the katin?").text
 
 
