@@ -15,7 +15,7 @@ from featherdesk.agent.conversations import Store
 from featherdesk.agent.engine import Agent
 from featherdesk.agent.generators import generator_folder
 from featherdesk.agent.prefill import FOLDER, budget_of
-from featherdesk.agent.prompt import contract_hash, render
+from featherdesk.agent.prompt import MAX_ENTRIES, MOST_APART, contract_hash, render
 from featherdesk.agent.runtime import OnnxGenerator
 from featherdesk.agent.types import Author, Match, Reply, Route, RouteKind
 from featherdesk.compress.compression import Compressed, _reads_apart, bot_with
