@@ -5,6 +5,7 @@ none), and memory that was freed goes back to the machine.
 import ctypes
 import errno
 import mmap
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -44,14 +45,15 @@ def give_memory_back() -> None:
 
 
 def pages(size: int) -> mmap.mmap:
-    """So many bytes (at least one) of zeros, which count page by page as they are used: for large
-    arrays numpy asks the system for pages of 2 MB, and what lies between counts with what is used.
+    """So many bytes (at least one) of zeros, the process' own, which count page by page as they
+    are used: for large arrays numpy asks for pages of 2 MB, and what lies between counts too.
 
     Raises:
         MemoryError: the system has not so many.
     """
+    own = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
     try:
-        return mmap.mmap(-1, size)
+        return mmap.mmap(-1, size, **own)
     except OSError as error:
         raise MemoryError(f"not enough memory for {size} bytes: {error}") from None
 

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import click
 import pytest
@@ -28,6 +29,19 @@ def test_pages_count_as_they_are_used() -> None:
     assert resident_mb(os.getpid()) - before < 30
     assert made[1] == 0
     assert len(made) == size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell")
+def test_pages_are_the_process_own() -> None:
+    """Memory that could be shared would not count as a server's own."""
+
+    def shared_kb() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssShmem:"))
+
+    before, made = shared_kb(), pages(8 * 2**20)
+    made[:] = b"x" * len(made)
+    assert shared_kb() - before < 1000
 
 
 def test_more_pages_than_there_are_is_no_memory() -> None:
